@@ -6,13 +6,17 @@ import base64
 import io
 import re
 from html.parser import HTMLParser
+from typing import Any
 
+import pytest
 from PIL import Image
 
+import convae
 from convae.data import Split
-from convae.evaluation import evaluate
+from convae.evaluation import evaluate, page
 from convae.evaluation.page import render_page
 from convae.model.vae import VAE
+from convae.pictures.grid import grid
 
 
 class Reader(HTMLParser):
@@ -51,3 +55,18 @@ def test_the_page_holds_every_figure_the_protocol_and_its_own_pictures(model: VA
 def test_equal_reports_give_equal_pages(model: VAE, digits: Split) -> None:
     first, second = (render_page(model, digits, evaluate(model, digits, metrics=["psnr"])) for _ in range(2))
     assert first == second
+
+
+def test_samples_of_a_conditional_model_tell_their_classes(digits: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = {"preset": "torch-vae", "input": [1, 8, 8], "latent": 2, "max_filters": 8, "condition": {"classes": 10}}
+    model = convae.build(spec)
+    drawn: list[list[str]] = []
+    draw = grid
+
+    def caught(*images: Any, captions: list[str], **options: Any) -> Image.Image:
+        drawn.append(captions)
+        return draw(*images, captions=captions, **options)
+
+    monkeypatch.setattr(page, "grid", caught)
+    render_page(model, digits, evaluate(model, digits, metrics=["psnr"]))
+    assert drawn == [[str(number % 10) for number in range(40)]]

@@ -15,6 +15,7 @@ from convae.core.random import torch_generator
 from convae.data import Split, in_order
 from convae.data.image_set import evenly_spaced
 from convae.evaluation.protocol import Report
+from convae.latents.class_labels import sampled_classes
 from convae.latents.refinement import torch_engine
 from convae.model.mode import evaluation_mode
 from convae.model.vae import VAE
@@ -99,9 +100,10 @@ def _pictures(model: VAE, split: Split, report: Report) -> dict[str, Image.Image
     with evaluation_mode(model):
         decoded = torch_engine(model, steps).reconstruct(batch.images, batch.labels, weights=batch.weights)
         samples = model.sample(SAMPLED, generators)
+    captions = sampled_classes(model, SAMPLED, split.classes or model.provenance.classes)
     pictures: dict[str, Image.Image | Figure] = {
         "Reconstructions": pairs(batch.images.cpu(), decoded.cpu()),
-        "Samples from the prior": grid(samples.cpu(), columns=10),
+        "Samples from the prior": grid(samples.cpu(), columns=10, captions=captions),
     }
     for name in HISTOGRAMS:
         rows = report.rows.get(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from convae.core.errors import ConfigError
 from convae.core.names import class_names, unknown_message
 from convae.data import Split
+from convae.model.vae import VAE
 
 
 def read_labels(images: Split, column: str | None = None) -> tuple[NDArray[np.int64], dict[int, str]]:
@@ -45,3 +46,18 @@ def class_number(word: str, names: Mapping[int, str]) -> int:
     if word.isdecimal() and int(word) in names and not are_numbers:
         return int(word)
     raise ConfigError(unknown_message("class", word, list(names.values())))
+
+
+def sampled_classes(model: VAE, count: int, names: Sequence[str] | None) -> list[str] | None:
+    """The classes of the images of `model.sample(count)`, by name: all in turn; None if the model is not conditional.
+
+    Args:
+        model: the model.
+        count: number of images.
+        names: class names by number; numbers without them.
+    """
+    if model.condition is None:
+        return None
+    classes = model.condition.classes
+    words = class_names(range(classes), names)
+    return [words[number % classes] for number in range(count)]

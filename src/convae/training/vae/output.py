@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from convae.core.names import class_names
 from convae.core.random import torch_generator
 from convae.data.batches import in_order
 from convae.data.image_set import ImageSet, evenly_spaced
+from convae.latents.class_labels import sampled_classes
 from convae.model.artifact import read_config
 from convae.model.provenance import Provenance, SplitFacts, TrainingFacts
 from convae.model.vae import VAE
@@ -58,7 +58,7 @@ def draw_pictures(
     sampled = model.sample(SAMPLED, generator)
     title = f"{name}: {split.name} images, epoch {epoch}"
     save(pairs(batch.images.cpu(), decoded.cpu(), title=title), folder / f"epoch-{epoch:04d}-reconstructions.png")
-    captions = _captions(model, split.classes)
+    captions = sampled_classes(model, SAMPLED, split.classes)
     sheet = grid(sampled.cpu(), captions=captions, title=f"{name}: samples, epoch {epoch}")
     save(sheet, folder / f"epoch-{epoch:04d}-samples.png")
     paths = min(PATHS, len(latents) // 2)
@@ -77,15 +77,6 @@ def draw_pictures(
         if model.condition is not None:
             title = f"{name}: from {split.name} images towards others, drawn as their own class, epoch {epoch}"
         save(grid(between.cpu(), columns=PATH_STEPS, title=title), folder / f"epoch-{epoch:04d}-interpolations.png")
-
-
-def _captions(model: VAE, names: tuple[str, ...] | None) -> list[str] | None:
-    """The classes of the samples of a conditional model, in turn."""
-    if model.condition is None:
-        return None
-    classes = model.condition.classes
-    words = class_names(range(classes), names)
-    return [words[number % classes] for number in range(SAMPLED)]
 
 
 def make_provenance(
