@@ -263,3 +263,12 @@ def test_what_a_description_allows_is_kept_with_it(written: dict[str, Any]) -> N
 def test_sizes_beyond_every_memory_are_refused_by_a_sentence() -> None:
     with pytest.raises(ConvaeError, match=r"model\.encoder\[0\]"):
         convae.build(encoder({"upsample": {"scale": 10**9}}, {"upsample": {"scale": 10**9}}))
+
+
+def forgetful(*, input: tuple[int, ...] = (1, 8, 8)) -> Any:
+    """A preset that returns nothing."""
+
+
+def test_a_preset_returns_a_description() -> None:
+    with pytest.raises(ConfigError, match=r"forgetful.*encoder"):
+        convae.build({"preset": f"{__name__}:forgetful"})

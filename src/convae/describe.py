@@ -70,8 +70,11 @@ def resolve(spec: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
         beside = {key: given.pop(key) for key in BESIDE if key in given}
         first = given.pop(INPUT_LAYERS, [])
         require_list(first, f"model.{INPUT_LAYERS}")
+        found = preset(**parse_arguments(preset, given, f"preset {name}"))
+        if not isinstance(found, Mapping) or "encoder" not in found:
+            raise ConfigError(f"preset {name}: must return a description, a mapping with the key encoder and others")
         given = {
-            **preset(**parse_arguments(preset, given, f"preset {name}")),
+            **found,
             "name": name.rpartition(":")[2],
             **beside,
         }

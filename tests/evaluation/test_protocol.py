@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import math
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from evaluation.conftest import Linear
 import convae
 from convae.core.errors import ConfigError, ShapeError
 from convae.data import DataConfig, Split, open_split
-from convae.evaluation import evaluate
+from convae.evaluation import CountMetric, ImageMetric, evaluate
 from convae.evaluation.metrics.psnr import PSNR
 from convae.latents import EvalBatch
 from convae.model.fingerprint import fingerprint
@@ -22,6 +23,41 @@ from convae.model.vae import VAE
 
 def images_of(split: Split) -> torch.Tensor:
     return split.images(list(range(len(split)))).float() / 255
+
+
+class Columns(ImageMetric):
+    """Three numbers for each image."""
+
+    unit: ClassVar = "1"
+    better: ClassVar = None
+
+    def rows(self, batch: EvalBatch) -> torch.Tensor:
+        return torch.ones(len(batch.images), 3)
+
+
+class Undefined(CountMetric):
+    """A fraction of nothing, and one of something."""
+
+    unit: ClassVar = "1"
+    better: ClassVar = None
+
+    def counts(self, batch: EvalBatch) -> dict[str, torch.Tensor]:
+        return {"images": torch.tensor(len(batch.images))}
+
+    def measure(self, counts: Any) -> dict[str, float]:
+        return {"nothing": math.nan, "images": float(counts["images"])}
+
+
+def test_several_values_need_a_metric_that_states_them(model: VAE, digits: Split) -> None:
+    with pytest.raises(ConfigError, match="per_value"):
+        evaluate(model, digits, metrics=[f"{__name__}:Columns"])
+
+
+def test_a_part_without_a_value_is_null(model: VAE, digits: Split) -> None:
+    name = f"{__name__}:Undefined"
+    report = evaluate(model, digits, metrics=[name])
+    assert json.loads(json.dumps(report.as_dict(), allow_nan=False))[name]["value"] == [None, 202]
+    assert report.metrics[name].texts() == ("images: 202", "")
 
 
 def test_mse_and_psnr_are_the_means_over_all_images_of_what_numpy_finds(model: VAE, digits: Split) -> None:

@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 
-from convae.core.errors import ConfigError
+from convae.core.errors import ConfigError, ShapeError
 from convae.core.types import Batch
+from convae.objective import LossInputs, Term
 from convae.objective.objective import build_objective
 from convae.objective.schedules.base import Moment
+
+
+class Column(Term):
+    """One value for each value of the latent."""
+
+    unit: ClassVar = "1"
+
+    def forward(self, inputs: LossInputs) -> Any:
+        return inputs.output.latent
+
+
+class Scalar(Term):
+    """One value for the batch."""
+
+    unit: ClassVar = "1"
+
+    def forward(self, inputs: LossInputs) -> Any:
+        return inputs.output.latent.mean()
+
+
+@pytest.mark.parametrize(("term", "shape"), [("Column", r"\(3, 2\)"), ("Scalar", r"\(\)")])
+def test_a_term_has_one_value_for_each_image(term: str, shape: str, passed: Any, drawn: Any) -> None:
+    x, y, mean = drawn(3, 1, 4, 4, word="x"), drawn(3, 1, 4, 4, word="y"), drawn(3, 2, word="m")
+    given = passed(x, y, mean=mean)
+    with pytest.raises(ShapeError, match=f"objective.*{term}.*{shape}"):
+        build_objective({f"{__name__}:{term}": {}})(Batch.of(given.images), given.output, given.moment)
 
 
 def test_the_total_is_the_weighted_sum_of_means(passed: Any, drawn: Any) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
+from convae.core.errors import ConfigError
 from convae.core.names import count_text
 from convae.core.progress import Progress
 from convae.data import Split
@@ -67,7 +68,7 @@ class Measurement:
         if isinstance(self.value, list):
             known = [part for part in self.value if part is not None]
             if self.parts and len(known) <= _SHOWN_PARTS:
-                named = zip(self.parts, known, strict=True)
+                named = [pair for pair in zip(self.parts, self.value, strict=True) if pair[1] is not None]
                 return ", ".join(f"{part}: {value:.3g}" if part else f"{value:.3g}" for part, value in named), ""
             return (f"{min(known):.3g} … {max(known):.3g} ({len(self.value)})" if known else "none"), ""
         value, *ends = (
@@ -173,8 +174,7 @@ def evaluate(
     measured = _measurements(found, chosen, split, seed)
     for name, parts in found.parts.items():
         of_parts = chosen[name]
-        values: list[float | None] = list(parts.values())
-        value = values if of_parts.per_value else values[0]
+        value = _to_json(parts.values(), of_parts, name)
         measured[name] = Measurement(value, None, of_parts.unit, of_parts.better, parts=tuple(parts))
     measured = dict(sorted(measured.items()))
     if features is not None:
@@ -219,7 +219,9 @@ def _compare_sets(
             found.left_out[shown] = f"features of {other} are not finite"
             continue
         estimate = metric.measure(found_sets["images"], found_sets[other], seed)
-        measured[shown] = Measurement(estimate.value, estimate.interval, metric.unit, metric.better)
+        value, *ends = (_to_json([each], metric, shown) for each in (estimate.value, *(estimate.interval or ())))
+        interval = (ends[0], ends[1]) if ends else None
+        measured[shown] = Measurement(value, interval, metric.unit, metric.better)
     return measured
 
 
@@ -248,27 +250,39 @@ def _measurements(found: MetricRows, chosen: Mapping[str, Metric], split: Split,
         same = {name: rows.reshape(count, -1) for name, rows in found.rows.items() if len(rows) == count}
         resampled |= resample_tables(same, seed)
     return {
-        name: _measurement(chosen[name], rows, resampled[name], split, found.limits.get(name))
+        name: _measurement(name, chosen[name], rows, resampled[name], split, found.limits.get(name))
         for name, rows in found.rows.items()
     }
 
 
-def _measurement(metric: Metric, rows: Tensor, resampled: Tensor, split: Split, at_most: float | None) -> Measurement:
+def _measurement(
+    name: str, metric: Metric, rows: Tensor, resampled: Tensor, split: Split, at_most: float | None
+) -> Measurement:
     """The value of a metric and its interval, given its rows and their bootstrap means."""
     value = metric.value(rows.reshape(len(rows), -1).mean(0))
     wrong = (~rows.reshape(len(rows), -1).isfinite()).any(1).nonzero()[:, 0]
     if len(wrong):
         # Rows of a subset, such as labeled images, have no names.
         first = split.key(int(wrong[0])) if len(rows) == len(split) else None
-        return Measurement(_to_json(value, metric), None, metric.unit, metric.better, None, len(wrong), first)
+        return Measurement(
+            _to_json(value.tolist(), metric, name), None, metric.unit, metric.better, None, len(wrong), first
+        )
     ends = None
     if len(rows) > 1 and at_most is None:
         low, high = percentile_interval(metric.value(resampled))
-        ends = (_to_json(low, metric), _to_json(high, metric))
-    return Measurement(_to_json(value, metric), ends, metric.unit, metric.better, at_most)
+        ends = (_to_json(low.tolist(), metric, name), _to_json(high.tolist(), metric, name))
+    return Measurement(_to_json(value.tolist(), metric, name), ends, metric.unit, metric.better, at_most)
 
 
-def _to_json(value: Tensor, metric: Metric) -> Value:
-    """Numbers for JSON, with None for NaN and infinity."""
-    values = [value if math.isfinite(value) else None for value in value.tolist()]
-    return values if metric.per_value else values[0]
+def _to_json(values: Iterable[float], metric: Metric, name: str) -> Value:
+    """Numbers for JSON, with None for NaN and infinity.
+
+    Raises:
+        ConfigError: there is not one number, and the metric does not state `per_value`.
+    """
+    found = [value if math.isfinite(value) else None for value in values]
+    if metric.per_value:
+        return found
+    if len(found) != 1:
+        raise ConfigError(f"metric '{name}': has {count_text(len(found), 'value')}. Set per_value = True in its class")
+    return found[0]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from convae.core.arguments import parse_arguments
-from convae.core.errors import ConfigError, ConvaeError
+from convae.core.errors import ConfigError, ConvaeError, ShapeError
 from convae.core.output import Output
 from convae.core.types import Batch, Shape
 from convae.model.vae import VAE
@@ -137,7 +137,8 @@ class Objective(nn.Module):
         weights = self.weights(moment)
         for name, term in self.terms.items():
             try:
-                terms[name] = _per_image(term(replace(inputs, weight=weights[name])), output.samples)
+                values = _require_costs(term(replace(inputs, weight=weights[name])), len(inputs.values))
+                terms[name] = _per_image(values, output.samples)
             except ConvaeError as error:
                 raise type(error)(f"objective.{name}: {error}") from error
         parts = [terms[name].mean() * weight for name, weight in weights.items()]
@@ -195,6 +196,18 @@ def _inputs(batch: Batch | Tensor, output: Output, moment: Moment) -> LossInputs
         batch.data_size,
         value_weights=batch.weights,
     )
+
+
+def _require_costs(values: Tensor, rows: int) -> Tensor:
+    """Returns the values of a term; the mean of others than one for each image would be taken all the same.
+
+    Raises:
+        ShapeError: they are not one value for each row of the batch.
+    """
+    found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+    if found != (rows,):
+        raise ShapeError(f"must return one value for each image, of the shape ({rows},), got {found}")
+    return values
 
 
 def _per_image(values: Tensor, samples: int) -> Tensor:
