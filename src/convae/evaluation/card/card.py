@@ -114,7 +114,7 @@ def _measurement_to_dict(measured: Measurement) -> dict[str, Any]:
     }
     if measured.at_most is not None:
         found |= {"bound": "lower", "at_most": measured.at_most}
-    if any(measured.parts):
+    if measured.parts:
         found["parts"] = list(measured.parts)
     if measured.not_finite:
         found["not_finite"] = {"images": measured.not_finite, "first": measured.first_not_finite}
