@@ -222,7 +222,7 @@ def test_a_sound_entry_of_another_module_passes(check: Callable[..., None], entr
         (check_layer, Terse, ["docstring", "'Short'"]),
         (check_layer, "cnov", ["conv"]),
         (check_likelihood, Bright, ["mean", "[0, 1]"]),
-        (check_term, Total, ["(batch,)", "()"]),
+        (check_term, Total, ["one value for each image", "()"]),
         (check_term, Unmoved, ["model"]),
         (check_term, Ordered, ["order"]),
         (check_schedule, Counting, ["depends"]),

@@ -155,7 +155,8 @@ FITS: dict[str, Any] = {
 def fit(prior: Any, runs: Path, out: Path, stop: int | None = None) -> Any:
     """Fits a prior to a model of latents, or to one of codes."""
     of = runs / ("coded" if "transformer" in prior else "whole")
-    return convae.fit_prior(of, prior, overrides=OPTIONS, out=out, callback=None if stop is None else StopAt(stop))
+    options = OPTIONS if "gmm" not in prior else ["name=same"]  # it takes no steps
+    return convae.fit_prior(of, prior, overrides=options, out=out, callback=None if stop is None else StopAt(stop))
 
 
 def main(folder: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import convae
-from convae.core.errors import ConfigError
+from convae.core.errors import ConfigError, ShapeError
 from convae.core.output import Output
 from convae.core.random import torch_generator
 from convae.core.types import Batch
@@ -135,6 +135,8 @@ def _model_for(made: Objective, where: str) -> VAE:
         except ConfigError as error:
             faults.append(f"with {has}: {error}")
             continue
+        except ShapeError as error:
+            raise AssertionError(f"{where}: {error}") from error
         return model
     raise AssertionError(f"{where}: is not defined for any of the tested models: {'; '.join(faults)}")
 

@@ -73,4 +73,11 @@ class Pad(Layer):
         return x.chosen_rows(index, lambda part: self._padded(part, (0, *self.padding[1:])), sizes)
 
     def _padded(self, x: Tensor, padding: tuple[int, ...]) -> Tensor:
-        return F.pad(x, [own for one in reversed(padding) for own in (one, one)], mode=self.mode)
+        if self.mode != "circular":
+            return F.pad(x, [own for one in reversed(padding) for own in (one, one)], mode=self.mode)
+        # Not by torch's function, for which OpenVINO has no operation.
+        for axis, own in enumerate(padding, start=2):
+            if own:
+                size = x.shape[axis]
+                x = torch.cat([x.narrow(axis, size - own, own), x, x.narrow(axis, 0, own)], axis)
+        return x
