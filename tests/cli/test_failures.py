@@ -50,6 +50,16 @@ def test_other_errors_of_the_program_are_not_hidden(artifact: Path, monkeypatch:
         run("evaluate", artifact)
 
 
+@pytest.mark.parametrize(
+    "options", [("--metrics", "elbo", "--metrics", "psnr"), ("--metrics=psnr", "--seed", 1, "--metrics", "psnr")]
+)
+def test_an_option_that_is_given_twice_is_refused(
+    options: tuple[Any, ...], artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("evaluate", artifact, *options, code=2)
+    assert "--metrics is given twice" in capsys.readouterr().err
+
+
 def test_an_interruption_has_the_exit_code_of_the_signal(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fail_with(monkeypatch, KeyboardInterrupt())
     run("evaluate", artifact, code=130)

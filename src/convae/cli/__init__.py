@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from convae.cli._hints import similar_option
 from convae.cli._options import Trust
@@ -49,6 +49,20 @@ class _Group(TyperGroup):
         return params
 
 
+class _Command(TyperCommand):
+    """A command that refuses an option with a value which is given twice, instead of using the last alone."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parses the arguments; raises a usage error for a repeated option."""
+        if args:
+            _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+            for param in given:
+                single = not (getattr(param, "is_flag", True) or param.multiple or param.nargs != 1)
+                if single and given.count(param) > 1:
+                    ctx.fail(f"{param.opts[0]} is given twice. Give it once; commas separate the values of a list")
+        return super().parse_args(ctx, args)
+
+
 def _app(arguments: Sequence[str] = ()) -> typer.Typer:
     """The application with the command that the arguments name, or with every command.
 
@@ -69,7 +83,7 @@ def _app(arguments: Sequence[str] = ()) -> typer.Typer:
     names = COMMANDS.names()
     for panel, shown in _panels([name for name in arguments[:1] if name in names] or names).items():
         for name in shown:
-            app.command(name, rich_help_panel=panel)(command(name))
+            app.command(name, cls=_Command, rich_help_panel=panel)(command(name))
     return app
 
 
