@@ -150,15 +150,20 @@ def test_images_of_added_archives_are_decoded_alone(
 
 def test_damaged_and_compressed_archives_are_one_sentence(tmp_path: Path, photo: Photo) -> None:
     good = pack(tmp_path / "good.tar", {"1.png": encoded(photo()), "2.png": encoded(photo(seed=1))})
+    with tarfile.open(good) as archive:
+        second = archive.getmembers()[1].offset
+    content = good.read_bytes()
     cases = {
-        "short": (good.read_bytes()[:4000], "damaged archive"),
+        "cut in a header": (content[: second + 100], "damaged archive"),
+        "header": (content[:second] + b"x" * 512 + content[second + 512 :], f"damaged archive.*byte {second:,}"),
+        "short": (content[:4000], "damaged archive"),
         "junk": (b"no archive" * 100, "damaged archive"),
-        "packed": (gzip.compress(good.read_bytes()), "gunzip"),
+        "packed": (gzip.compress(content), "gunzip"),
         "empty": (pack(tmp_path / "none.tar", {"a.txt": b""}).read_bytes(), "contains no images"),
     }
-    for name, (content, message) in cases.items():
+    for name, (damaged, message) in cases.items():
         path = tmp_path / f"{name}.tar"
-        path.write_bytes(content)
+        path.write_bytes(damaged)
         with pytest.raises(DataError, match=message) as caught:
             opened(path)
         assert str(path) in str(caught.value) or name == "empty"

@@ -226,17 +226,20 @@ def _members(archive: Path, read: set[str]) -> Iterator[tuple[tarfile.TarInfo, b
         DataError: unreadable, damaged or compressed.
     """
     try:
-        with tarfile.open(archive, "r:") as opened:
+        with archive.open("rb") as source, tarfile.open(fileobj=source, mode="r:") as opened:
             for member in opened:
                 opened.members = []  # type: ignore[attr-defined]  # they would fill the memory
-                hidden = any(part.startswith(("._", ".")) and part != "." for part in member.name.split("/"))
-                if not member.isreg() or hidden:
+                is_hidden = any(part.startswith(".") and part != "." for part in member.name.split("/"))
+                if not member.isreg() or is_hidden:
                     continue
                 content = None
                 if _ending(member.name) in read and member.size <= _LARGEST:
                     file = opened.extractfile(member)
                     content = b"" if file is None else file.read()
                 yield member, content
+            source.seek(opened.offset)
+            if source.read(tarfile.BLOCKSIZE).strip(b"\0"):  # where tarfile ends as after the last file
+                raise tarfile.ReadError(f"no file begins at byte {opened.offset:,}")
     except (tarfile.TarError, EOFError) as error:
         with archive.open("rb") as file:
             program = _COMPRESSED.get(file.read(2))
