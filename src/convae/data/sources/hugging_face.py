@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from convae.core.errors import ConfigError, DataError
-from convae.core.names import unknown_message
+from convae.core.names import count_text, unknown_message
 from convae.core.paths import PathOrName, local_path
 from convae.core.progress import Progress
 from convae.data.data_dirs import DataDirs
@@ -33,7 +33,7 @@ class HuggingFace(Source):
 
     On the Hub or on the disk: Parquet, a folder of images, or a result of `save_to_disk`. Its splits `train`,
     `validation` and `test` are the official parts; other splits are ignored unless there is only one. All class columns
-    are kept. Rows that cannot be decoded are skipped.
+    are kept; in a part without the column, labels are missing. Rows that cannot be decoded are skipped.
 
     Args:
         data_dirs: states whether downloads are allowed; their location is that of `datasets`.
@@ -86,10 +86,10 @@ class HuggingFace(Source):
 
     def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
         """From the headers of evenly spaced images."""
-        found_headers = (self._header_at(int(place)) for place in evenly_spaced(sum(self._lengths), _SURVEYED))
-        headers = [header for header in found_headers if isinstance(header, Header)]
+        places = evenly_spaced(sum(self._lengths), _SURVEYED)
+        headers = [header for place in places if isinstance(header := self._header_at(int(place)), Header)]
         if not headers:
-            raise DataError(f"{self.name}: none of {_SURVEYED} images is readable")
+            raise DataError(f"{self.name}: no readable image among {count_text(len(places), 'row')}")
         found = {header.size for header in headers}
         channels = {header.channels for header in headers}
         kind = common_kind({header.kind for header in headers}, channels)
@@ -146,13 +146,19 @@ class HuggingFace(Source):
         return Record(pixels, header.size, content_digest(content), header, len(header.pages) - 1)
 
     def _column(self, name: str) -> Column:
+        """The values of a column in all parts; they are missing in parts without it."""
         features = next(iter(self._parts.values())).features
         if name not in features:
             raise DataError(f"{self.name}: {unknown_message('column', name, features)}")
+        values: list[Any] = []
         for part_name, part in self._parts.items():
-            if getattr(part.features.get(name), "names", None) != getattr(features[name], "names", None):
-                raise DataError(f"{self.name}: the classes of the column {name} are others in the part {part_name}")
-        values = [value for part in self._parts.values() for value in part[name]]
+            own = part.features.get(name)
+            if own is not None and getattr(own, "names", None) != getattr(features[name], "names", None):
+                raise DataError(
+                    f"{self.name}: the column {name} has other classes in the part {part_name}. Make them equal with "
+                    "align_labels_with_mapping"
+                )
+            values += [None] * len(part) if own is None else list(part[name])
         if all(value is None or type(value) is int for value in values):
             numbers = np.array([-1 if value is None else value for value in values], np.int64)
             return Column(numbers, self._classes.get(name))

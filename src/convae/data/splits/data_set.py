@@ -162,8 +162,8 @@ def open_source_data(
         others = int((store.original_sizes != np.array(sizes)).any(1).sum())
         if others:
             notes.append(
-                f"{count_text(others, 'image')} of other sizes than {shape_text(sizes)} are resized to it; change it "
-                "with data.size"
+                f"resizing {count_text(others, 'image')} of other sizes to {shape_text(sizes)}. Set data.size to "
+                "change it"
             )
     label = config.label or store.label
     if label is not None and label not in store.columns:
