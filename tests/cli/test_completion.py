@@ -6,13 +6,22 @@ import os
 import subprocess
 import sys
 
+import pytest
 
-def test_the_commands_are_completed() -> None:
-    words = {"_CONVAE_COMPLETE": "complete_bash", "COMP_WORDS": "convae tra", "COMP_CWORD": "1"}
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("convae tra", ["train", "traverse", "translate"]),
+        ("convae evaluate --seed 1 --seed 2 --spl", ["--split"]),  # which is not refused before it is complete
+    ],
+)
+def test_commands_and_options_are_completed(line: str, found: list[str]) -> None:
+    words = {"_CONVAE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": f"{line.count(' ')}"}
     done = subprocess.run(
         [sys.executable, "-m", "convae"], env=os.environ | words, capture_output=True, text=True, check=False
     )
-    assert done.stdout.split() == ["train", "traverse", "translate"]
+    assert done.stdout.split() == found
 
 
 def test_the_help_of_a_command_loads_neither_torch_nor_pydantic() -> None:

@@ -54,7 +54,7 @@ class _Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parses the arguments; raises a usage error for a repeated option."""
-        if args:
+        if args and not ctx.resilient_parsing:  # as it is to complete a command line
             _, _, given = self.make_parser(ctx).parse_args(args=list(args))
             for param in given:
                 single = not (getattr(param, "is_flag", True) or param.multiple or param.nargs != 1)
