@@ -104,8 +104,8 @@ def test_named_metrics_and_options_are_added(map_model: VAE, digits: Split) -> N
 def test_a_card_is_read_as_it_was_written(card: Card, tmp_path: Path) -> None:
     usage = Measurement([1.0], None, "fraction of the codes", "higher", parts=("",))  # of one codebook
     card = dataclasses.replace(card, metrics={**card.metrics, "code-usage": usage})
-    write_cards([card], tmp_path / "card.json")
-    (found,) = read_cards(tmp_path / "card.json")
+    write_cards([card], str(tmp_path / "card.json"))
+    (found,) = read_cards(str(tmp_path / "card.json"))
     assert found.as_dict() == plain(card).as_dict() == json.loads(json.dumps(card.as_dict()))
     assert found.metrics["psnr"] == card.metrics["psnr"]
     assert found.metrics["code-usage"].texts() == usage.texts() == ("1", "")

@@ -26,7 +26,7 @@ def test_bars_need_finite_values(values: list[float]) -> None:
 
 def test_an_animation_goes_there_and_back_without_loss(tmp_path: Path) -> None:
     images = np.linspace(0, 255, 4 * 3 * 8 * 6).astype(np.uint8).reshape(4, 3, 8, 6)
-    path = animate(images, tmp_path / "way.webp")
+    path = animate(images, str(tmp_path / "way.webp"))
     with Image.open(path) as film:
         assert len(list(ImageSequence.Iterator(film))) == 6  # 0 1 2 3 2 1
         assert film.size == (6 * 32, 8 * 32)

@@ -17,6 +17,7 @@ from convae.core.errors import ConfigError
 from convae.core.files import write_text
 from convae.core.names import class_names, shape_text
 from convae.core.notes import note
+from convae.core.paths import local_path
 from convae.core.random import numpy_generator
 from convae.explorer.contents import Blob, Map, describe_points, most_points
 from convae.explorer.lowering import lower
@@ -53,8 +54,9 @@ def write_page(session: Session, path: str | Path, *, projection: Map | None = N
             f"model '{model.name}' has {weights / 1e6:,.0f} MB of weights, and a page holds {LARGEST / 1e6:,.0f} MB. "
             "Use --serve, with which this computer decodes"
         )
-    write_text(Path(path), page_of(session, projection))
-    return Path(path)
+    path = local_path(path)
+    write_text(path, page_of(session, projection))
+    return path
 
 
 def page_of(session: Session, projection: Map | None, programs: Mapping[str, Any] | None = None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import time
 import warnings
 import zipfile
@@ -50,7 +51,7 @@ class PushedModel:
 
 
 def push_model(
-    model: str | Path,
+    model: str | os.PathLike[str],
     target: str,
     *,
     card: str | Path | None = None,

@@ -10,6 +10,7 @@ from PIL import Image
 
 from convae.core.errors import DataError, OutputError
 from convae.core.files import write_bytes
+from convae.core.paths import local_path
 from convae.pictures.images import to_uint8
 
 __all__ = ["animate"]
@@ -20,7 +21,7 @@ LAST = 1000 * 60
 """Upper limit of the duration of a frame, in milliseconds."""
 
 
-def animate(images: ArrayLike, path: Path, *, milliseconds: int = 120, there_and_back: bool = True) -> Path:
+def animate(images: ArrayLike, path: str | Path, *, milliseconds: int = 120, there_and_back: bool = True) -> Path:
     """Writes images as an animated WebP that loops.
 
     Args:
@@ -30,13 +31,14 @@ def animate(images: ArrayLike, path: Path, *, milliseconds: int = 120, there_and
         there_and_back: whether to append the images in reverse order, so that the loop is continuous.
 
     Returns:
-        `path`, for printing.
+        The path, for printing.
 
     Raises:
         ShapeError: not a batch of signals, images or volumes.
         DataError: no images, values out of range, or an invalid duration.
         OutputError: another suffix, or the file cannot be written.
     """
+    path = local_path(path)
     if path.suffix.lower() != ".webp":
         raise OutputError(f"{path}: animations are saved as .webp, got '{path.suffix}'")
     if not 0 < milliseconds < LAST:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -45,7 +46,7 @@ NewPart = str | dict[str, Any] | Layers
 
 
 def distill(
-    model: VAE | str | Path,
+    model: VAE | str | os.PathLike[str],
     *,
     decoder: NewPart | None = None,
     encoder: NewPart | None = None,
@@ -118,7 +119,7 @@ def distill(
         )
 
 
-def _open(model: VAE | str | Path) -> tuple[VAE, Path | None]:
+def _open(model: VAE | str | os.PathLike[str]) -> tuple[VAE, Path | None]:
     """The teacher, and the folder of its run if it has one.
 
     Raises:
@@ -135,7 +136,7 @@ def _open(model: VAE | str | Path) -> tuple[VAE, Path | None]:
     return teacher, run
 
 
-def _name(model: VAE | str | Path, teacher: VAE) -> str:
+def _name(model: VAE | str | os.PathLike[str], teacher: VAE) -> str:
     """A name for the run: that of the teacher's run or artifact."""
     if isinstance(model, VAE):
         return teacher.name

@@ -11,6 +11,7 @@ from typing import Any
 from convae.core.documents import read_mapping
 from convae.core.errors import ConfigError, DataError
 from convae.core.files import write_json
+from convae.core.paths import local_path
 from convae.evaluation.protocol import Measurement, Value
 
 FORMAT = 1
@@ -75,21 +76,22 @@ class Card:
         return found
 
 
-def write_cards(cards: Sequence[Card], path: Path) -> None:
+def write_cards(cards: Sequence[Card], path: str | Path) -> None:
     """Writes cards as JSON, for `read_cards`.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    write_json(path, {"format": FORMAT, "cards": [card.as_dict() for card in cards]})
+    write_json(local_path(path), {"format": FORMAT, "cards": [card.as_dict() for card in cards]})
 
 
-def read_cards(path: Path) -> list[Card]:
+def read_cards(path: str | Path) -> list[Card]:
     """Reads cards from a file of `write_cards`.
 
     Raises:
         ConfigError: the file cannot be read or holds no cards.
     """
+    path = local_path(path)
     try:
         found = read_mapping(path)
         if found.get("format") != FORMAT:
