@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -79,16 +78,13 @@ def build_prior_task(
     """
     ranks = ranks or Ranks()
     keep_freed_memory()
-    _check_options(recipe.training, _UNUSED, "fitting a prior")
+    _check_options(recipe, is_new=folder is None)
     frozen, sha256 = _open_model(recipe, model, folder)
     device, shown = ranks.device(choose_device(recipe.training.device)), progress if ranks.is_main else None
     start = recipe.start.model_copy(update={"sha256": sha256})
     training = recipe.training.model_copy(update={"precision": choose_precision(recipe.training.precision, device)})
     recipe = recipe.model_copy(update={"start": start, "training": training})
     latents = _check_prior(recipe.prior, frozen)  # before the data is opened
-    name, _ = split_name(recipe.prior, "prior")
-    if folder is None and PRIORS.get(name).is_fitted_at_once:
-        _check_options(recipe.training, _UNUSED_AT_ONCE, f"the prior {name}, which is computed without steps")
     recipe, data_set, split, held_out = ranks.local_main_first(partial(_open_data, recipe, frozen, shown, given))
     recipe = recipe.model_copy(update={"prior": _with_classes(recipe.prior, split, held_out)})
     frozen.to(device)
@@ -119,15 +115,21 @@ def build_prior_task(
     )
 
 
-def _check_options(options: TrainingConfig, unused: Sequence[str], what: str) -> None:
+def _check_options(recipe: PriorRecipe, *, is_new: bool) -> None:
     """Checks that options which do not apply have their defaults.
 
+    The recipe of a begun run has a length, also for a prior that is computed without steps.
+
     Raises:
-        ConfigError: one has not.
+        ConfigError: unknown prior, or an option does not have its default.
     """
+    unused = dict.fromkeys(_UNUSED, "fitting a prior")
+    prior, _ = split_name(recipe.prior, "prior")
+    if is_new and PRIORS.get(prior).is_fitted_at_once:
+        unused |= dict.fromkeys(_UNUSED_AT_ONCE, f"the prior {prior}, which is computed without steps")
     defaults = TrainingConfig()
-    for name in unused:
-        if getattr(options, name) != getattr(defaults, name):
+    for name, what in unused.items():
+        if getattr(recipe.training, name) != getattr(defaults, name):
             raise ConfigError(f"training.{name}: does not apply to {what}. Leave it out")
 
 
