@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 from training.runs import RECIPE, StopAt, content, model_of
 
 import convae
 from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
-from convae.model.adapters import adapter_names, add_adapters, merged_state
+from convae.model.adapters import adapter_names, add_adapters, load_plain_state, merged_state
 from convae.training import resume, train
 from convae.training.loop.trainer import Callback, Trainer
 
@@ -130,3 +132,18 @@ def test_random_weights_have_no_adapters(tmp_path: Path) -> None:
     written = {key: value for key, value in recipe(tmp_path, {}).items() if key != "start"}
     with pytest.raises(ConfigError, match=r"adapters: .*start"):
         train({**written, "model": RECIPE["model"]}, data=images(), out=tmp_path / "run")
+
+
+def test_parametrizations_that_are_no_adapters_stay_as_they_are() -> None:
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"decoder": nn.Sequential(weight_norm(nn.Linear(3, 4)), nn.Linear(4, 2))})
+    before, x = {name: tensor.clone() for name, tensor in model.state_dict().items()}, torch.rand(5, 3)
+    assert add_adapters(model, rank=1) == ["decoder.1.weight"]
+    assert all(name.startswith("decoder.1.") for name in adapter_names(model))
+    assert merged_state(model).keys() == before.keys()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in merged_state(model).items())
+    expected = model["decoder"](x)
+    load_plain_state(model, {name: 2 * tensor for name, tensor in before.items()})
+    assert not torch.allclose(model["decoder"](x), expected)
+    load_plain_state(model, before)
+    assert torch.equal(model["decoder"](x), expected)
