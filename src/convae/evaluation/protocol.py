@@ -154,7 +154,7 @@ def evaluate(
 
     Raises:
         ConfigError: unknown metric, invalid arguments, a named metric does not apply, the model has no posterior to
-            refine, or the images are no split.
+            refine, or the images are not a split.
         ShapeError: the images do not have the input shape of the model.
     """
     require_split(split)

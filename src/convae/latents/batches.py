@@ -153,7 +153,7 @@ def iterate_batches(
 
     Raises:
         ShapeError: the images do not have the model's input shape.
-        ConfigError: the images are no split, or the model is conditional and they do not have labels that it knows.
+        ConfigError: the images are not a split, or the model is conditional and they do not have labels that it knows.
     """
     require_split(split)
     if split.shape != model.input_shape:

@@ -108,8 +108,9 @@ def _require_values(model: nn.Module) -> None:
     for name, module in model.named_modules():
         for key, value in vars(module).items():
             if key not in ("_parameters", "_buffers", "_modules") and _holds_meta(value):
+                where = ".".join(part for part in ("model", name, key) if part)
                 raise ConfigError(
-                    f"model.{name}.{key}: is not registered with its module. Use a parameter, register_buffer, "
+                    f"{where}: is not registered with its module. Use a parameter, register_buffer, "
                     "nn.ParameterList or nn.ModuleList"
                 )
     saved = model.state_dict()

@@ -199,7 +199,7 @@ def _inputs(batch: Batch | Tensor, output: Output, moment: Moment) -> LossInputs
 
 
 def _require_costs(values: Tensor, rows: int) -> Tensor:
-    """Returns the values of a term; the mean of others than one for each image would be taken all the same.
+    """Returns the values of a term, which are one for each row of the batch; the mean of others would be wrong.
 
     Raises:
         ShapeError: they are not one value for each row of the batch.

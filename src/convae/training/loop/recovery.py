@@ -117,7 +117,7 @@ def check_progress(progress: Counters, plan: Plan, where: Path) -> None:
 
 
 def finished_progress(folder: RunFolder, recipe: Config) -> Counters | None:
-    """The progress of a run whose newest checkpoint is the final one; None of others.
+    """The progress of a run whose newest checkpoint is the final one; None for other runs.
 
     Raises:
         ConfigError: the recipe of the run was changed.
