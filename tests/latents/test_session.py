@@ -68,7 +68,8 @@ def test_objects_that_are_no_images_are_refused(data: Any, part: str, model: VAE
         assert Session(model, data=data).images
 
 
-def test_folders_are_paths_or_texts(model: VAE, tmp_path: Path) -> None:
+def test_folders_are_paths_or_texts(model: VAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONVAE_OFFLINE", "1")
     with pytest.raises(DataError, match=str(tmp_path)):
         assert Session(model, data="fashion-mnist", data_dir=str(tmp_path)).images
 
