@@ -86,6 +86,9 @@ def test_patterns_name_archives(shards: Path) -> None:
         opened(shards / "none-*.tar")
     with pytest.raises(DataError, match=r"tar: \{path: "):
         open_split(DataConfig(source=str(shards)), "all")
+    for name in ("*.npz", "{0..3}.csv", "*.png"):
+        with pytest.raises(DataError, match="only tar archives"):
+            open_split(DataConfig(source=str(shards / name)), "all")
 
 
 def test_of_several_images_in_a_sample_one_is_chosen(tmp_path: Path, photo: Photo) -> None:

@@ -94,8 +94,11 @@ def _by_path(text: str) -> tuple[str, dict[str, Any]]:
     path = local_path(text)
     if path.is_dir():
         return "folder", {"path": text}
-    if path.suffix.lower() in _SUFFIXES and (path.exists() or is_pattern(path)):
-        return _SUFFIXES[path.suffix.lower()], {"path": text}
+    name = _SUFFIXES.get(path.suffix.lower())
+    if name is not None and (path.exists() or (name == "tar" and is_pattern(path))):
+        return name, {"path": text}
+    if is_pattern(path):
+        raise DataError(f"{path}: only tar archives can be named by a pattern. Give a folder or a file")
     if path.exists():
         raise DataError(
             f"{path}: unsupported file. data.source must be the name of a data set, a folder of images, or a file"
