@@ -193,8 +193,8 @@ def describe_finished(progress: Counters, unit: str) -> str:
     """The status of a finished run.
 
     Args:
-        progress: at its end.
-        unit: of the total.
+        progress: the progress at the end of the run.
+        unit: unit of the total.
     """
     status = f"Training is done: {count_text(progress.step, 'step')}."
     if progress.best is None:
@@ -211,8 +211,8 @@ def complete_files(folder: RunFolder, title: str, progress: Counters, unit: str)
     Args:
         folder: run folder, held.
         title: title of the run.
-        progress: at its end.
-        unit: of the total.
+        progress: the progress at the end of the run.
+        unit: unit of the total.
     """
     status = describe_finished(progress, unit)
     readme = folder.path / "README.md"

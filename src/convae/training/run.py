@@ -20,7 +20,7 @@ from convae.data.splits.snapshot import Snapshot, describe_changes
 from convae.model.vae import VAE
 from convae.training.execution import Execution, complete_files, open_execution, recover_run, run_task
 from convae.training.loop.checkpoint import read_together
-from convae.training.loop.recovery import finished_progress
+from convae.training.loop.recovery import read_finished_progress
 from convae.training.loop.task import Task
 from convae.training.loop.trainer import Callback, Trainer
 from convae.training.prior.run import resume_prior
@@ -168,7 +168,7 @@ def _resume(folder: RunFolder, execution: Execution, given: GivenData | None, he
     ranks, callback = execution.ranks, execution.callback
     recipe = ranks.broadcast(folder.recipe)
     with execution.held(folder):
-        if (progress := ranks.broadcast(partial(finished_progress, folder, recipe))) is not None:
+        if (progress := ranks.broadcast(partial(read_finished_progress, folder, recipe))) is not None:
             run = Run(folder.path, recipe, stopped=False, is_main=ranks.is_main, made_of=held)
             ranks.broadcast(partial(complete_files, folder, recipe.title, progress, run.total_unit))
             execution.say(

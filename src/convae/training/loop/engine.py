@@ -56,11 +56,11 @@ class FrozenParts:
                 raise ConfigError(f"{where}: {unknown_message('part or pattern', part, children)}")
         patterns = [f"{part}.*" if part in children else part for part in parts]
 
-        def frozen(each: Iterable[str]) -> set[str]:
+        def match_names(each: Iterable[str]) -> set[str]:
             return {name for name in each if any(fnmatchcase(name, pattern) for pattern in patterns)}
 
-        self.names = frozen([*names, *_running_statistics(model)])
-        self._buffers = frozen(buffers)
+        self.names = match_names([*names, *_running_statistics(model)])
+        self._buffers = match_names(buffers)
         if self.names.issuperset(names):
             raise ConfigError(f"{where}: freezes all parameters. Leave at least one part to train")
 

@@ -116,7 +116,7 @@ def check_progress(progress: Counters, plan: Plan, where: Path) -> None:
             )
 
 
-def finished_progress(folder: RunFolder, recipe: Config) -> Counters | None:
+def read_finished_progress(folder: RunFolder, recipe: Config) -> Counters | None:
     """The progress of a run whose newest checkpoint is the final one; None for other runs.
 
     Raises:

@@ -21,7 +21,7 @@ from convae.model.vae import VAE
 from convae.training.execution import Execution, complete_files, open_execution, recover_run, run_task
 from convae.training.loop.checkpoint import read_together
 from convae.training.loop.log import RunLog
-from convae.training.loop.recovery import finished_progress
+from convae.training.loop.recovery import read_finished_progress
 from convae.training.loop.task import SavedAs
 from convae.training.loop.trainer import Callback
 from convae.training.prior.build import build_prior_task
@@ -106,7 +106,7 @@ def resume_prior(
     ranks = execution.ranks
     recipe = ranks.broadcast(partial(_read_recipe, folder))
     with execution.held(folder):
-        progress = ranks.broadcast(partial(finished_progress, folder, recipe))
+        progress = ranks.broadcast(partial(read_finished_progress, folder, recipe))
         if progress is not None or ranks.broadcast(partial(_is_fitted_at_once, folder)):
             run = PriorRun(folder.path, recipe, stopped=False, is_main=ranks.is_main)
             if progress is not None:
