@@ -47,7 +47,7 @@ def test_arrays_and_datasets_are_measured_like_the_data_set_they_are_from(model:
         assert {found.part(index) for index in range(len(found))} == {"new"}
         assert evaluate(model, found, metrics=["elbo", "psnr"]).metrics == expected.metrics
     assert of_array.labels is None
-    assert np.array_equal(of_dataset.labels, digits.labels)  # type: ignore[arg-type]
+    assert np.array_equal(of_dataset.labels, digits.labels)  # type: ignore[arg-type]  # None would not be equal
     assert torch.equal(
         Session(model, data=pixels).encode().mean, convae.Session(model, data=Items(pixels)).encode().mean
     )

@@ -441,7 +441,7 @@ class Counting(torch.optim.Optimizer):
         super().__init__(groups, {"lr": lr, "count": 0})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # as authors write it
         for group in self.param_groups:
             group["count"] += 1
             for parameter in group["params"]:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -101,9 +101,13 @@ class ImageFiles(Source):
     def fingerprint(self) -> str:
         """Location, and path, size, times of change and permissions of every file."""
         total = hashlib.sha256(os.fsencode(self.lineage()))
-        for name, stamp in zip(self._paths, self._stamps, strict=True):
+        for name, stamp in self._stamped_files():
             total.update(os.fsencode(f"{name}\0{stamp}\0"))
         return total.hexdigest()
+
+    def _stamped_files(self) -> Iterable[tuple[str, str]]:
+        """The name and the stamp of every file that the images are read from."""
+        return zip(self._paths, self._stamps, strict=True)
 
     def lineage(self) -> str:
         """The folder and the options."""
