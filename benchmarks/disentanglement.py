@@ -176,7 +176,7 @@ def main() -> None:
     training.add_argument("--out", type=Path, required=True)
     training.add_argument("--steps", type=int, default=16_000)
     training.add_argument("--seeds", default="0,1,2")
-    training.add_argument("--only", nargs="*", choices=METHODS)
+    training.add_argument("--only", nargs="*", action="extend", choices=METHODS)
     training.set_defaults(run=train)
     for name, function in {"table": table, "compare": compare, "picture": picture}.items():
         command = commands.add_parser(name)

@@ -38,7 +38,9 @@ def main() -> None:
     parser.add_argument("--data", default="mnist")
     parser.add_argument("--data-dir", type=Path, default=None)
     parser.add_argument("--count", type=int, default=500, help="samples of each class")
-    parser.add_argument("--options", nargs="*", default=[], help="of convae sample, such as confidence=0.5")
+    parser.add_argument(
+        "--options", nargs="*", action="extend", default=[], help="of convae sample, such as confidence=0.5"
+    )
     given = parser.parse_args()
     train, test = (
         open_split(DataConfig(source=given.data, dir=given.data_dir, validation=0), part) for part in ("train", "test")

@@ -109,7 +109,7 @@ def _peak() -> int:
 def run(folder: Path, only: list[str], memories: list[str], most_gib: float) -> None:
     """Measures what is missing, one process after the other."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in only or CASES:
+    for name in only:
         whole = ["whole"] if CASES[name].whole_gib <= most_gib else []
         for memory in [*whole, *memories]:
             if (folder / f"{name} {memory}.json").exists():
@@ -141,8 +141,8 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     runs = commands.add_parser("run")
     runs.add_argument("folder", type=Path)
-    runs.add_argument("--only", nargs="*", default=[], choices=list(CASES))
-    runs.add_argument("--memory", nargs="*", default=["1GiB"])
+    runs.add_argument("--only", nargs="*", action="extend", choices=list(CASES))
+    runs.add_argument("--memory", nargs="*", action="extend")
     runs.add_argument("--most", type=float, default=6, help="GiB of a pass over the whole image")
     one = commands.add_parser("one")
     one.add_argument("folder", type=Path)
@@ -151,7 +151,7 @@ def main() -> None:
     commands.add_parser("table").add_argument("folder", type=Path)
     given = parser.parse_args()
     if given.command == "run":
-        run(given.folder, given.only, given.memory, given.most)
+        run(given.folder, given.only or list(CASES), given.memory or ["1GiB"], given.most)
     elif given.command == "one":
         compute(given.name, given.memory, given.folder)
     else:

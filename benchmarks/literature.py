@@ -170,7 +170,7 @@ def main() -> None:
     training = commands.add_parser("train")
     training.add_argument("--out", type=Path, required=True)
     training.add_argument("--steps", type=int, default=200)
-    training.add_argument("--only", nargs="*")
+    training.add_argument("--only", nargs="*", action="extend")
     training.set_defaults(run=train)
     printing = commands.add_parser("table")
     printing.add_argument("folder", type=Path)

@@ -90,8 +90,11 @@ def main() -> None:
     given = parser.parse_args()
     if given.command != "index":
         # Folders of images are named as in there, so that artifacts record no path of this machine.
-        os.environ["CONVAE_DATA"] = str(data_folder().resolve())
-        os.chdir(data_folder())
+        data = data_folder().resolve()
+        if not data.is_dir():
+            parser.error(f"no folder of data sets at {data}: set CONVAE_DATA")
+        os.environ["CONVAE_DATA"] = str(data)
+        os.chdir(data)
     if given.command == "train":
         for name in given.names:
             train(name, given.runs, given.features)

@@ -313,7 +313,7 @@ def main() -> None:
     parser.add_argument("paths", type=Path, nargs="+")
     parser.add_argument("--data", default=",".join(STEPS))
     parser.add_argument("--per-class", type=int, default=100)
-    parser.add_argument("--option", nargs="*", default=[])
+    parser.add_argument("--option", nargs="*", action="extend", default=[])
     parser.add_argument("--temperature", type=float, default=1.0)
     given = parser.parse_args()
     if given.what == "figures":

@@ -260,7 +260,7 @@ def main() -> None:
     command.add_argument("--batch", type=int)
     command.add_argument("--seeds", default="0,1,2")
     command.add_argument("--precision", default="bf16", choices=["bf16", "float32"])
-    command.add_argument("--only", action="append", help="name of a setting; may be repeated")
+    command.add_argument("--only", nargs="*", action="extend", help="names of settings")
     command.add_argument("--more", type=int, default=0, help="training images over which usage is measured too")
     command.add_argument("--keep", type=Path, help="folder for the run, where there is one")
     command.add_argument("--out", type=Path, required=True)

@@ -76,22 +76,22 @@ def main() -> None:
     parser.add_argument("--preset", default="torch-vae")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--processes", type=int, nargs="+", action="extend")
     parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--all-reduce", type=int, metavar="PARAMETERS", help="time only this, inside torchrun")
     given = parser.parse_args()
     if given.all_reduce:
         time_all_reduce(given.all_reduce)
         return
-    found: dict[int, list[float]] = {processes: [] for processes in given.processes}
+    found: dict[int, list[float]] = {processes: [] for processes in given.processes or (1, 2)}
     with tempfile.TemporaryDirectory() as parent:
         for number in range(ROUNDS):
-            for processes in given.processes:
+            for processes in found:
                 folder = Path(parent) / f"{number}-{processes}"
                 found[processes] += measured(given.preset, given.size, given.batch, processes, given.cores, folder)
         model = convae.load(folder)
         parameters = sum(parameter.numel() for parameter in model.parameters())
-    one = given.processes[0]
+    one = next(iter(found))
     base = statistics.median(found[one])
     print(
         f"{given.preset} 3x{given.size}x{given.size}, {parameters / 1e6:.1f} M parameters, batch {given.batch}, "

@@ -140,7 +140,7 @@ def train(given: argparse.Namespace) -> None:
     results = Results(given.folder / "results.jsonl")
     for seed in map(int, given.seeds.split(",")):
         for row in given.only or ROWS:
-            for weight in [0.0] if row == ROWS[0] else given.perceptual:
+            for weight in [0.0] if row == ROWS[0] else given.perceptual or [10000.0]:
                 name = run_name(row, weight, seed)
                 if name not in results.rows:
                     facts = {"row": row, "weight": weight, "seed": seed}
@@ -250,11 +250,11 @@ def main() -> None:
         part.add_argument("folder", type=Path)
         part.add_argument("--size", type=int, default=64)
     parts["train"].add_argument("--seeds", default="0")
-    parts["train"].add_argument("--only", nargs="*", choices=ROWS)
+    parts["train"].add_argument("--only", nargs="*", action="extend", choices=ROWS)
     parts["train"].add_argument("--width", type=int, default=8)
     parts["train"].add_argument("--base", type=int, default=400, help="steps with the squared error")
     parts["train"].add_argument("--steps", type=int, default=240, help="steps of each row after them")
-    parts["train"].add_argument("--perceptual", type=float, nargs="+", default=[10000.0], help="weights")
+    parts["train"].add_argument("--perceptual", type=float, nargs="+", action="extend", help="weights")
     parts["robustness"].add_argument("--data", choices=("flowers", "fashion-mnist"), default="flowers")
     parts["robustness"].add_argument("--seeds", type=int, default=20, help="number of runs")
     parts["robustness"].add_argument("--steps", type=int, default=160)

@@ -117,7 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rehearse", action="store_true", help="on the CPU, with the smallest networks")
     parser.add_argument("--out", type=Path, help="folder of the results; benchmarks/gpu_results by default")
-    parser.add_argument("--part", nargs="+", choices=list(PARTS), default=list(PARTS), metavar="NAME")
+    parser.add_argument("--part", nargs="+", action="extend", choices=list(PARTS), metavar="NAME")
     parser.add_argument("--run", choices=list(PARTS), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if not (given.rehearse or torch.cuda.is_available()):
@@ -128,7 +128,7 @@ def main() -> None:
     settings = Settings("cpu" if given.rehearse else "cuda", given.rehearse, out, page)
     if given.run:
         return run_part(given.run, settings)
-    not_done = run_parts(given.part, settings)
+    not_done = run_parts(given.part or list(PARTS), settings)
     raise SystemExit(1 if not_done else 0)
 
 

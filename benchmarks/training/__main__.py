@@ -232,7 +232,14 @@ def main() -> None:
     """Prints and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = [case.name for case in (*CASES, *GROWTH, *GPU)]
-    parser.add_argument("--case", nargs="*", choices=names, metavar="NAME", help="rows; all of the table without it")
+    parser.add_argument(
+        "--case",
+        nargs="*",
+        action="extend",
+        choices=names,
+        metavar="NAME",
+        help="rows; all of the table without it",
+    )
     parser.add_argument("--growth", action="store_true", help="what a further image costs, instead of the table")
     parser.add_argument("--profile", action="store_true", help="where the time of a step goes, instead of the table")
     parser.add_argument("--turns", type=int, default=7, help="of each side")

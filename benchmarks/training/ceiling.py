@@ -156,14 +156,14 @@ def main() -> None:
     """Prints a line for each convolution, and the fastest."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--precision", nargs="+", choices=list(DTYPES), default=["bf16", "float32"])
+    parser.add_argument("--precision", nargs="+", action="extend", choices=list(DTYPES))
     parser.add_argument("--per-core", action="store_true", help="one thread, in processor time, for a busy machine")
     given = parser.parse_args()
     if given.per_core:
         torch.set_num_threads(1)
     found = []
     for rate in measure_rates(
-        given.device, given.precision, time.process_time if given.per_core else time.perf_counter
+        given.device, given.precision or ["bf16", "float32"], time.process_time if given.per_core else time.perf_counter
     ):
         found.append(rate)
         print(f"{rate}; forward alone {rate.forward / 1e9:,.0f}", flush=True)
