@@ -45,6 +45,16 @@ def levels(*shape: int) -> Tensor:
     return torch.randint(0, 256, shape, generator=torch_generator(1, "levels")).double() / 255
 
 
+@every_way
+@pytest.mark.parametrize("channels", [1, 2])
+def test_weights_multiply_the_log_probability_of_each_value(make: Make, channels: int) -> None:
+    raw, x = values(4, 2, 3, 3), levels(4, 2, 3, 3)
+    weights = levels(4, channels, 3, 3) * 2
+    wanted = (make(raw).log_prob_values(x) * weights).flatten(1).sum(1)
+    torch.testing.assert_close(make(raw).log_prob(x, weights), wanted, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(make(raw).log_prob(x), make(raw).log_prob_values(x).flatten(1).sum(1), rtol=1e-9, atol=0)
+
+
 def test_bernoulli_is_that_of_torch_for_bits() -> None:
     logits, x = values(4, 2, 3, 3, low=-8, high=8), (levels(4, 2, 3, 3) > 0.5).double()
     wanted = distributions.Bernoulli(logits=logits).log_prob(x).flatten(1).sum(1)
