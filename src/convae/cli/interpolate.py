@@ -37,7 +37,7 @@ def interpolate(
     from convae.cli._screen import work_bar, wrote
     from convae.core.errors import ConfigError
     from convae.latents import interpolate as segments_between
-    from convae.latents import nearest_latents
+    from convae.latents.quantized import nearest_paths
     from convae.pictures.animation import animate
     from convae.pictures.grid import grid
     from convae.pictures.save import save
@@ -52,10 +52,7 @@ def interpolate(
     segments = segments_between(ends.z[:-1], ends.z[1:], steps, mode=mode)
     # A conditional model decodes each segment as the class of its first image.
     labels = None if ends.labels is None else ends.labels[:-1].repeat_interleave(steps)
-    between = nearest_latents(session.model, segments.flatten(0, 1)).view_as(segments)
-    # The greedy search of residual codes may replace codes that the encoder gave by others.
-    between[:, 0], between[:, -1] = ends.z[:-1], ends.z[1:]
-    decoded = session.decode(between.flatten(0, 1), labels)
+    decoded = session.decode(nearest_paths(session.model, segments, [0, -1]).flatten(0, 1), labels)
     names = [short_name(word) for word in images]
     rows = [f"{name} → {following}" for name, following in pairwise(names)]
     what = f"{'linear' if mode == 'lerp' else 'spherical'} interpolation{session.label_text}"

@@ -43,8 +43,9 @@ def translate(
     from convae.cli._files import new_files, short_name
     from convae.cli._parsing import comma_separated, data_source
     from convae.cli._screen import work_bar, wrote
-    from convae.latents import find_direction, nearest_latents
+    from convae.latents import find_direction
     from convae.latents import translate as add_direction
+    from convae.latents.quantized import nearest_paths
     from convae.pictures.grid import grid
     from convae.pictures.save import save
 
@@ -70,11 +71,9 @@ def translate(
             )
             vector = find_direction(without_it, with_it)
             what = f"from {short_name(str(negative))} to {short_name(str(positive))}"
-    moved = add_direction(given.z, vector, factors)
     labels = None if given.labels is None else given.labels.repeat_interleave(len(factors))
-    moved = nearest_latents(session.model, moved.flatten(0, 1)).view_as(moved)
-    # The greedy search of residual codes may replace codes that the encoder gave by others.
-    moved[:, [number for number, factor in enumerate(factors) if not factor]] = given.z[:, None]
+    unmoved = [number for number, factor in enumerate(factors) if not factor]
+    moved = nearest_paths(session.model, add_direction(given.z, vector, factors), unmoved)
     decoded = session.decode(moved.flatten(0, 1), labels)
     if session.model.bottleneck.codebook_sizes:
         what += ", quantized to the nearest codes"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from convae.core.errors import ConfigError
 from convae.core.types import Latents
@@ -19,6 +23,23 @@ def nearest_latents(model: VAE, z: Latents) -> Latents:
     """
     parameter = next(model.parameters())
     return model.nearest_latents(z.to(parameter.device, parameter.dtype)).cpu().to(z.dtype)
+
+
+def nearest_paths(
+    model: VAE, paths: Float[Tensor, "paths steps *latent"], encoded: Sequence[int]
+) -> Float[Tensor, "paths steps *latent"]:
+    """The `nearest_latents` of paths, on the CPU, except at steps whose latents the encoder gave.
+
+    The greedy search of residual codes may replace the codes of an image by others.
+
+    Args:
+        model: the model.
+        paths: latents.
+        encoded: positions along `steps` that are left unchanged.
+    """
+    nearest = nearest_latents(model, paths.flatten(0, 1)).view_as(paths)
+    nearest[:, encoded] = paths[:, encoded].cpu()
+    return nearest
 
 
 def require_continuous(encoding: Encoding, what: str) -> None:

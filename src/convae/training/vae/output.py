@@ -12,6 +12,8 @@ from convae.core.random import torch_generator
 from convae.data.batches import in_order
 from convae.data.image_set import ImageSet, evenly_spaced
 from convae.latents.class_labels import sampled_classes
+from convae.latents.interpolation import interpolate
+from convae.latents.quantized import nearest_paths
 from convae.model.artifact import read_config
 from convae.model.provenance import Provenance, SplitFacts, TrainingFacts
 from convae.model.vae import VAE
@@ -63,16 +65,11 @@ def draw_pictures(
     save(sheet, folder / f"epoch-{epoch:04d}-samples.png")
     paths = min(PATHS, len(latents) // 2)
     if paths:
-        ends = latents[: 2 * paths].reshape(paths, 2, *latents.shape[1:])
-        fractions = torch.linspace(0, 1, PATH_STEPS, device=latents.device)
-        path = torch.stack([torch.lerp(ends[:, 0], ends[:, 1], fraction) for fraction in fractions], dim=1)
+        path = interpolate(latents[: 2 * paths : 2], latents[1 : 2 * paths : 2], PATH_STEPS)
         # A conditional model decodes the path as the class of its first image, so that its end is not an image.
         kinds = None if batch.labels is None else batch.labels[: 2 * paths : 2].repeat_interleave(PATH_STEPS)
-        # The decoder was trained on codes, or points of a sphere, only. The greedy search of residual codes may replace
-        # those of the ends by others.
-        path = model.nearest_latents(path.flatten(0, 1)).view_as(path)
-        path[:, 0], path[:, -1] = ends[:, 0], ends[:, 1]
-        between = model.decode(path.flatten(0, 1), kinds).mean
+        path = nearest_paths(model, path, [0, -1])
+        between = model.decode(path.flatten(0, 1).to(device), kinds).mean
         title = f"{name}: from one {split.name} image to another, epoch {epoch}"
         if model.condition is not None:
             title = f"{name}: from {split.name} images towards others, drawn as their own class, epoch {epoch}"
