@@ -19,9 +19,7 @@ from convae.evaluation.feature_sets import SetName, compute_feature_sets
 from convae.evaluation.metrics.base import FeatureMetric, Metric, SampleMetric
 from convae.evaluation.rows import MetricRows, choose_metrics, measure_rows, versions
 from convae.features.networks.base import FeatureNetwork
-from convae.latents.batches import require_split
 from convae.latents.refinement import describe_refinement, refinement_text, torch_engine
-from convae.model.compatibility import check_fill, check_levels
 from convae.model.fingerprint import fingerprint
 from convae.model.inference import InferenceEngine
 from convae.model.mode import evaluation_mode
@@ -157,10 +155,7 @@ def evaluate(
             refine, or the images are not a split.
         ShapeError: the images do not have the input shape of the model.
     """
-    require_split(split)
     engine = torch_engine(model, refinement_steps)
-    check_levels(model, split.levels, split.source)
-    check_fill(model, None if split.missing is None else split.missing.fill, split.source)
     chosen, configured = choose_metrics(metrics, options or {}, model, split, features is not None)
     found = measure_rows(
         chosen,

@@ -28,8 +28,9 @@ from convae.evaluation.metrics.base import (
     Metric,
 )
 from convae.latents import Encoding
-from convae.latents.batches import iterate_batches
+from convae.latents.batches import EvalBatch, iterate_batches, require_split
 from convae.latents.encoding import EncodingTable
+from convae.model.compatibility import check_fill, check_levels
 from convae.model.inference import EncodedBatch
 from convae.model.inputs import unchecked_values
 from convae.model.mode import evaluation_mode
@@ -76,8 +77,12 @@ def choose_metrics(
         has_features: whether there is a feature network.
 
     Raises:
-        ConfigError: unknown metric, invalid arguments, or a named metric does not apply.
+        ConfigError: unknown metric, invalid arguments, a named metric does not apply, the images are not a split, or
+            their values are not those of the model's likelihood or masks.
     """
+    require_split(split)
+    check_levels(model, split.levels, split.source)
+    check_fill(model, None if split.missing is None else split.missing.fill, split.source)
     given = {canonical_name(name): of_one for name, of_one in options.items()}
     asked = {canonical_name(name) for name in (*names, *given)}
     chosen: dict[str, Metric] = {}
@@ -143,7 +148,6 @@ def measure_rows(
     counts: dict[str, dict[str, Tensor]] = {name: {} for name in of_counts}
     table = EncodingTable(model, split) if of_latents or of_factors or keep_encoding else None
     sampled = torch.empty(len(split), *model.latent_shape) if of_latents else None
-    what = "evaluating (images)"
     batches = iterate_batches(
         model,
         split,
@@ -151,14 +155,10 @@ def measure_rows(
         seed=seed,
         refinement_steps=refinement_steps,
         progress=progress,
-        what=what,
+        what="evaluating (images)",
     )
     for here, batch in batches:
-        for name, metric in of_images.items():
-            found = _require_rows(metric.rows(batch), len(batch.images), name)
-            if name not in rows:
-                rows[name] = torch.empty(len(split), *found.shape[1:], dtype=torch.float64)
-            rows[name][here] = found
+        _add_image_rows(rows, of_images, batch, here, len(split))
         for name, count_metric in of_counts.items():
             found_counts = count_metric.counts(batch)
             counts[name] = {part: values + counts[name].get(part, 0) for part, values in found_counts.items()}
@@ -166,8 +166,8 @@ def measure_rows(
             sampled[here] = batch.drawn.latent
         if table is not None:
             table.add(here, EncodedBatch.of(batch.posterior))
-        if table is not None and keep_encoding:
-            table.require_finite(here, model)
+            if keep_encoding:
+                table.require_finite(here, model)
     result = MetricRows(rows, parts={name: metric.measure(counts[name]) for name, metric in of_counts.items()})
     if table is not None and sampled is not None:
         labels = None if split.labels is None else torch.from_numpy(split.labels)
@@ -179,18 +179,24 @@ def measure_rows(
     return replace(result, rows={name: rows[name] for name in chosen if name in rows}, encoding=encoding)
 
 
-def _require_rows(rows: Tensor, count: int, name: str) -> Tensor:
-    """Returns the rows of a metric, which others than one for each image would be broadcast to.
+def _add_image_rows(
+    rows: dict[str, Tensor], metrics: Mapping[str, ImageMetric], batch: EvalBatch, here: slice, count: int
+) -> None:
+    """Adds the rows of the images of a batch, `here` of `count`.
 
     Raises:
-        ConfigError: they are not one row for each image.
+        ConfigError: a metric has not one row for each image; others would be broadcast.
     """
-    if rows.ndim == 0 or len(rows) != count:
-        raise ConfigError(
-            f"metric '{name}': its rows have the shape {tuple(rows.shape)}. Return one row for each of "
-            f"{count_text(count, 'image')}"
-        )
-    return rows
+    for name, metric in metrics.items():
+        found = metric.rows(batch)
+        if found.ndim == 0 or len(found) != len(batch.images):
+            raise ConfigError(
+                f"metric '{name}': its rows have the shape {tuple(found.shape)}. Return one row for each of "
+                f"{count_text(len(batch.images), 'image')}"
+            )
+        if name not in rows:
+            rows[name] = torch.empty(count, *found.shape[1:], dtype=torch.float64)
+        rows[name][here] = found
 
 
 def _measure_factors(

@@ -15,7 +15,6 @@ from convae.core.progress import Progress
 from convae.data import Split
 from convae.evaluation.rows import choose_metrics, measure_rows, versions
 from convae.latents import Encoding
-from convae.model.compatibility import check_fill, check_levels
 from convae.model.fingerprint import fingerprint
 from convae.model.vae import VAE
 
@@ -80,8 +79,6 @@ def score_images(
         DataError: a score is not finite.
         ShapeError: the images do not have the input shape of the model.
     """
-    check_levels(model, split.levels, split.source)
-    check_fill(model, None if split.missing is None else split.missing.fill, split.source)
     chosen, configured = choose_metrics([score], options or {}, model, split, False)
     if len(chosen) != 1:
         raise ConfigError(f"score: expected one metric, got {', '.join(chosen)}")

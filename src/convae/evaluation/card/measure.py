@@ -78,7 +78,6 @@ def measure_card(
         ShapeError: the images do not have the input shape of the model.
     """
     given = {canonical_name(name): dict(of_one) for name, of_one in (options or {}).items()}
-    left_out: dict[str, str] = {}
     network = None if features is None else build_feature_network(features).to(next(model.parameters()).device)
     fault = "it needs a feature network (--features)" if network is None else _refusal(network, model)
     if fault is None:
@@ -86,25 +85,12 @@ def measure_card(
     scales = sum(least_size(number) <= min(split.shape[1:]) for number in range(2, len(SCALE_WEIGHTS) + 1)) + 1
     if scales > 1:
         given.setdefault("ms-ssim", {"scales": scales})
-    named = {canonical_name(name) for name in metrics}
-    names = [*metrics]
-    for name in METRICS.names():
-        if name in TOO_LONG or not (METRICS.get(name).default or name in SLOW) or name in named:
-            continue
-        target = METRICS.get(name)
-        metric: Metric = target(**parse_arguments(target, given.get(name), f"metric {name}"))
-        reason = fault if isinstance(metric, FeatureMetric) or (name == "feature-distance" and fault) else None
-        reason = reason or _reason(name, metric, model, split)
-        if reason is None:
-            names.append(name)
-        else:
-            left_out[name] = reason
-            given.pop(name, None)
+    names, left_out = _choose_metrics(metrics, given, fault, model, split)
     report = evaluate(
         model,
         split,
         metrics=names,
-        options=given,
+        options={name: of_one for name, of_one in given.items() if name not in left_out},
         features=network if fault is None else None,
         seed=seed,
         batch_size=batch_size,
@@ -124,6 +110,33 @@ def measure_card(
         protocol,
         model_card_body(model),
     )
+
+
+def _choose_metrics(
+    named: Sequence[str], options: Mapping[str, Mapping[str, Any]], fault: str | None, model: VAE, split: Split
+) -> tuple[list[str], dict[str, str]]:
+    """Chooses the metrics of a card; returns their names, and the reason of each that is left out.
+
+    Args:
+        named: further metrics.
+        options: arguments of metrics by name.
+        fault: why there are no metrics in features; None if there are.
+        model: the model.
+        split: the images.
+    """
+    names, left_out = [*named], {}
+    for name in METRICS.names():
+        target = METRICS.get(name)
+        if name in TOO_LONG or not (target.default or name in SLOW) or name in map(canonical_name, named):
+            continue
+        metric: Metric = target(**parse_arguments(target, options.get(name), f"metric {name}"))
+        needs_features = isinstance(metric, FeatureMetric) or name == "feature-distance"
+        reason = (fault if needs_features else None) or _reason(name, metric, model, split)
+        if reason is None:
+            names.append(name)
+        else:
+            left_out[name] = reason
+    return names, left_out
 
 
 def _refusal(network: FeatureNetwork, model: VAE) -> str | None:
