@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import typing
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from convae.core.arguments import Named, parse_arguments, split_name
+from convae.core.documents import read_mapping
 from convae.core.errors import ConfigError, ConvaeError, DataError
 from convae.core.names import escape_controls
 from convae.core.trust import untrusted_names
@@ -53,6 +55,14 @@ def require_permission(data: Mapping[str, Any]) -> dict[str, Any]:
             f"Pass --data {escape_controls(shlex.quote(text))}, or other data"
         )
     return {**data, "dir": None, "download": False}
+
+
+def recorded_data_dir(run: Path) -> Path | None:
+    """Where a run on this machine had its data sets: an artifact, which others are given, does not record that."""
+    with contextlib.suppress(ConvaeError, LookupError, TypeError):
+        folder = read_mapping(run / "recipe.yaml")["data"]["dir"]
+        return Path(folder) if isinstance(folder, str) and Path(folder).is_dir() else None
+    return None
 
 
 def _has_path(source: Any, options: Mapping[str, Any]) -> bool:

@@ -16,14 +16,14 @@ from torch import Tensor
 
 from convae.core.allocator import keep_freed_memory
 from convae.core.device import choose_device
-from convae.core.documents import read_mapping
-from convae.core.errors import ConfigError, ConvaeError
+from convae.core.errors import ConfigError
 from convae.core.names import class_names
 from convae.core.paths import local_path, safe_name
 from convae.core.progress import Progress
 from convae.core.trust import trusted_packages, untrusted_names
 from convae.core.types import Images, Latents
 from convae.data import Split, in_order
+from convae.data.provenance import recorded_data_dir
 from convae.data.splits.split import SplitName
 from convae.latents.batches import iterate_batches
 from convae.latents.class_labels import class_number
@@ -33,7 +33,7 @@ from convae.latents.imputation import impute
 from convae.latents.inputs import EncodedInputs, encode_inputs
 from convae.latents.model_images import match_model_classes, open_model_images
 from convae.latents.quantized import nearest_latents
-from convae.model.artifact import load
+from convae.model.artifact import find_run, load
 from convae.model.compatibility import check_labels
 from convae.model.condition import Labels
 from convae.model.inference import InferenceEngine, TorchEngine
@@ -94,7 +94,7 @@ class Session:
         else:
             keep_freed_memory()
             path = model_path(model)
-            self.model, self.run = load(path, choose_device(device), trust=self._trust), _run_of(path)
+            self.model, self.run = load(path, choose_device(device), trust=self._trust), find_run(path)
             if self.run is not None and path.resolve() in (self.run, self.run / "model"):
                 self.model.name = safe_name(self.run.name)
         if size is not None:
@@ -104,7 +104,7 @@ class Session:
         self.label = self._class_number(label)
         self._missing_label = self._class_number(missing_label)
         self._data, self._split, self._default_split = data, split, default_split
-        known_dir = None if self.run is None else _data_dir(self.run)
+        known_dir = None if self.run is None else recorded_data_dir(self.run)
         self._data_dir = known_dir if data_dir is None else local_path(data_dir)
 
     @property
@@ -277,18 +277,3 @@ class Session:
         if not self.is_conditional:
             raise ConfigError(f"--label: model '{self.model.name}' is not conditional and takes no class")
         return class_number(label, self.class_names)
-
-
-def _run_of(path: Path) -> Path | None:
-    """The run that a path leads to: itself, or the run whose best or last model it is; None for any other artifact."""
-    place = path.resolve()
-    candidates: Iterable[Path] = (place, place.parent)
-    return next((run for run in candidates if (run / "recipe.yaml").is_file()), None)
-
-
-def _data_dir(run: Path) -> Path | None:
-    """Where a run on this machine had its data sets: an artifact, which others are given, does not record that."""
-    with contextlib.suppress(ConvaeError, LookupError, TypeError):
-        place = read_mapping(run / "recipe.yaml")["data"]["dir"]
-        return Path(place) if isinstance(place, str) and Path(place).is_dir() else None
-    return None

@@ -324,3 +324,9 @@ def find(path: Path) -> Path:
     if found is None:
         raise ArtifactError(f"{path}: no such folder. {missing_model_advice(path)}")
     return find(found)
+
+
+def find_run(path: Path) -> Path | None:
+    """The run of an artifact: the run folder itself, or that whose best or last model it is; None without one."""
+    place = path.resolve()
+    return next((run for run in (place, place.parent) if (run / "recipe.yaml").is_file()), None)

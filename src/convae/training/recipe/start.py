@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from convae.core.config import parse
-from convae.core.documents import read_mapping
-from convae.core.errors import ConfigError, ConvaeError
+from convae.core.errors import ConfigError
 from convae.core.names import unknown_message
 from convae.core.paths import local_path
 from convae.core.trust import untrusted_names
-from convae.data.provenance import require_permission
+from convae.data.provenance import recorded_data_dir, require_permission
 from convae.interop import IMPORTERS, import_model
-from convae.model.artifact import find, load, read_description
+from convae.model.artifact import find, find_run, load, read_description
 from convae.model.pretrained import model_path
 from convae.model.vae import VAE
 from convae.training.recipe.schema import StartConfig
@@ -83,11 +82,8 @@ def data_of_model(model: VAE, run: Path | None) -> dict[str, Any]:
         raise ConfigError("the model does not record its training data. Set data.source (--data)")
     if run is None:
         return require_permission(trained)
-    try:
-        folder = read_mapping(run / "recipe.yaml")["data"]["dir"]
-    except (ConvaeError, LookupError, TypeError):
-        return trained
-    return {**trained, "dir": folder} if isinstance(folder, str) and Path(folder).is_dir() else trained
+    folder = recorded_data_dir(run)
+    return trained if folder is None else {**trained, "dir": str(folder)}
 
 
 def open_trained_model(model: VAE | str | os.PathLike[str]) -> tuple[VAE, Path | None]:
@@ -102,7 +98,7 @@ def open_trained_model(model: VAE | str | os.PathLike[str]) -> tuple[VAE, Path |
     path = find_start_model(model, "best")
     with untrusted_names():
         opened = load(path)
-    return opened, next((each for each in (path, path.parent) if (each / "recipe.yaml").is_file()), None)
+    return opened, find_run(path)
 
 
 def choose_data(model: VAE, run: Path | None, overrides: Sequence[str], *, has_objects: bool) -> dict[str, Any]:
