@@ -30,6 +30,7 @@ from convae.training.prior.task import PriorTask
 from convae.training.recipe.plan import Plan, single_stage
 from convae.training.recipe.schema import PriorRecipe, TrainingConfig
 from convae.training.recipe.stages import default_length
+from convae.training.recipe.start import start_from_copy
 from convae.training.run_folder import RunFolder
 from convae.training.vae.start import open_start
 
@@ -139,8 +140,7 @@ def _open_model(recipe: PriorRecipe, model: VAE | None, folder: RunFolder | None
     if start.importer is not None or start.parts:
         raise ConfigError("start: a prior is fitted to a whole model of convae. Leave out importer, key and parts")
     if folder is not None and folder.start.exists():
-        start = start.model_copy(update={"model": folder.start, "which": "best"})
-        opened = open_start(start, held=model)
+        opened = open_start(start_from_copy(start, folder.start), held=model)
     else:
         opened = open_start(start, model)
     frozen = copy.deepcopy(opened.model).float().eval().requires_grad_(False)

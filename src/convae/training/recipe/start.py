@@ -47,6 +47,11 @@ def import_start_model(config: StartConfig) -> VAE:
     return import_model(local_path(config.model), config.importer, config.key)
 
 
+def start_from_copy(config: StartConfig, folder: Path) -> StartConfig:
+    """The options of a start from the copy in `folder` of the model that they name."""
+    return config.model_copy(update={"model": folder, "which": "best", "importer": None, "key": None})
+
+
 def find_start_model(model: str | os.PathLike[str], which: str) -> Path:
     """Finds the folder of the saved model from which training starts.
 

@@ -28,6 +28,7 @@ from convae.training.recipe.schema import Recipe
 from convae.training.recipe.stages import stage_objective, with_steps
 from convae.training.run_folder import RunFolder
 from convae.training.sharding import shard
+from convae.training.vae.architecture import build_model, construct_model, input_shape, with_image_mean
 from convae.training.vae.checks import (
     check_data_labels,
     check_description,
@@ -37,16 +38,7 @@ from convae.training.vae.checks import (
 )
 from convae.training.vae.compilation import compile_networks
 from convae.training.vae.latent_cache import check_cache
-from convae.training.vae.start import (
-    Start,
-    adapt,
-    build_model,
-    construct_model,
-    input_shape,
-    open_start,
-    open_teacher,
-    with_image_mean,
-)
+from convae.training.vae.start import Start, adapt, open_start, open_teacher
 from convae.training.vae.task import VAETask
 
 

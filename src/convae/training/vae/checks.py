@@ -24,7 +24,8 @@ from convae.training.loop.engine import FrozenParts
 from convae.training.recipe.plan import Plan
 from convae.training.recipe.schema import Recipe
 from convae.training.recipe.stages import StageObjective, build_plan, stage_objective
-from convae.training.vae.start import Start, construct_model, frozen_by_adapters
+from convae.training.vae.architecture import construct_model
+from convae.training.vae.start import Start, frozen_by_adapters
 from convae.training.vae.task import VAETask
 
 _AUTOENCODER = (

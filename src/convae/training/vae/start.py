@@ -1,7 +1,4 @@
-"""The initial model of a run: its architecture, random weights or those of a saved model, adapters, and its teacher.
-
-The architecture is a description, or a VAE of modules passed as an object.
-"""
+"""The saved model from which a run starts: its weights, adapters, and the teacher of terms of distillation."""
 
 from __future__ import annotations
 
@@ -16,15 +13,10 @@ from torch import Tensor
 
 from convae.core.errors import ConfigError
 from convae.core.names import shape_text, unknown_message
-from convae.core.types import Shape
-from convae.data import in_order
-from convae.data.image_set import ImageSet, evenly_spaced
-from convae.describe import build, resolve
 from convae.model.adapters import adapter_names, add_adapters
 from convae.model.artifact import load
 from convae.model.bottlenecks.codes import Codes
-from convae.model.construct import construct
-from convae.model.fingerprint import fingerprint, module_classes
+from convae.model.fingerprint import fingerprint
 from convae.model.layers.latent_codes import LatentCodes
 from convae.model.layers.quantize import Quantize
 from convae.model.vae import VAE
@@ -32,81 +24,9 @@ from convae.objective.terms.base import NO_TEACHER
 from convae.training.recipe.plan import Plan
 from convae.training.recipe.schema import AdapterConfig, Recipe, StartConfig
 from convae.training.recipe.stages import default_objective, stage_objective
-from convae.training.recipe.start import find_start_model, import_start_model
+from convae.training.recipe.start import find_start_model, import_start_model, start_from_copy
 from convae.training.run_folder import RunFolder
-
-MEAN_IMAGES = 256
-"""Training images whose mean is measured."""
-MODULES = "modules"
-"""Key in the model of a recipe with the classes of modules passed as an object."""
-
-
-def record_architecture(model: VAE) -> dict[str, Any]:
-    """The record of a model in a recipe: its description, or the class names of its modules."""
-    if model.is_described:
-        return model.spec.model_dump(mode="json")
-    return {"name": model.name, "input": list(model.input_shape), MODULES: module_classes(model)}
-
-
-def input_shape(recorded: Mapping[str, Any]) -> Shape:
-    """(channels, *sizes) of the images of an architecture with a recorded input."""
-    return tuple(recorded["input"]) if MODULES in recorded else resolve(recorded).input
-
-
-def construct_model(recorded: Mapping[str, Any], held: VAE | None) -> VAE:
-    """A model of the architecture without weights: on the meta device, or a copy of the passed model.
-
-    Raises:
-        ConfigError: it is made of modules, and no model of these classes was passed.
-    """
-    return construct(resolve(recorded)) if MODULES not in recorded else _copy(recorded, held)
-
-
-def build_model(recipe: Recipe, held: VAE | None) -> VAE:
-    """A model of the architecture with initial weights: from the seed, or those of the passed model.
-
-    Raises:
-        ConfigError: it is made of modules, and no model of these classes was passed.
-    """
-    if MODULES in recipe.model:
-        return _copy(recipe.model, held).train()
-    return build(recipe.model, seed=recipe.training.seed, image_mean=recipe.training.image_mean)
-
-
-def with_image_mean(recipe: Recipe, split: ImageSet, held: VAE | None) -> Recipe:
-    """Adds the mean of each channel of the training images, unless the decoder starts from given weights.
-
-    Args:
-        recipe: recipe of a new run.
-        split: training images.
-        held: model of modules, if one was passed.
-    """
-    is_given = held is not None or (
-        recipe.start is not None and (not recipe.start.parts or "decoder" in recipe.start.parts)
-    )
-    if is_given or recipe.training.image_mean is not None:
-        return recipe
-    total, count = torch.zeros(2, split.shape[0], dtype=torch.float64)
-    for batch in in_order(split, 32, indices=evenly_spaced(len(split), MEAN_IMAGES)):
-        weights = torch.ones_like(batch.images) if batch.weights is None else batch.weights.expand_as(batch.images)
-        total += (batch.images * weights).transpose(0, 1).flatten(1).sum(1, dtype=torch.float64)
-        count += weights.transpose(0, 1).flatten(1).sum(1, dtype=torch.float64)
-    mean = tuple(round(value, 4) for value in (total / count.clamp_min(1)).tolist())
-    return recipe.model_copy(update={"training": recipe.training.model_copy(update={"image_mean": mean})})
-
-
-def _copy(recorded: Mapping[str, Any], held: VAE | None) -> VAE:
-    """A copy of the passed model, which a run does not change."""
-    if held is None:
-        raise ConfigError(
-            f"model '{recorded.get('name')}' was made of modules: give the model again, such as convae.resume(path, "
-            "model=model)"
-        )
-    found = module_classes(held)
-    for part, name in recorded[MODULES].items():
-        if found.get(part) != name:
-            raise ConfigError(f"model: expected {part} of the class {name}, got {found.get(part)}")
-    return copy.deepcopy(held)
+from convae.training.vae.architecture import build_model, record_architecture
 
 
 @dataclass(frozen=True)
@@ -211,8 +131,7 @@ def initial_weights(
     if recipe.start is None:
         return model.state_dict(), None
     saved = RunFolder(folder).start
-    own = recipe.start.model_copy(update={"model": saved, "which": "best", "importer": None, "key": None})
-    start = open_start(own if saved.exists() else recipe.start, held=held)
+    start = open_start(start_from_copy(recipe.start, saved) if saved.exists() else recipe.start, held=held)
     model.load_state_dict(start.tensors(model), strict=False)
     for part, inner in model.named_children():
         for module in inner.modules() if not start.parts or part in start.parts else ():
@@ -317,6 +236,6 @@ def open_teacher(
     if start is None:
         raise ConfigError(f"objective: {NO_TEACHER}")
     if folder is not None and folder.start.exists():
-        start = start.model_copy(update={"model": folder.start, "which": "best", "importer": None, "key": None})
+        start = start_from_copy(start, folder.start)
     model = open_start(start, given, held).model
     return copy.deepcopy(model).float().eval().requires_grad_(False).to(device)

@@ -37,9 +37,10 @@ from convae.training.recipe.schema import Recipe, TrainingConfig
 from convae.training.recipe.stages import StageObjective, stage_objective
 from convae.training.run_folder import RunFolder
 from convae.training.sharding import gather_tensor, is_sharded, load_full_state
+from convae.training.vae.architecture import build_model
 from convae.training.vae.latent_cache import CachedPass, LatentCache, open_latent_cache, parts_before_latent
 from convae.training.vae.output import draw_pictures, make_provenance
-from convae.training.vae.start import Start, build_model, frozen_by_adapters, initial_weights
+from convae.training.vae.start import Start, frozen_by_adapters, initial_weights
 from convae.training.vae.validation import collapse, validate, validation_row
 
 Pass = Callable[[Batch, CountedNoise, int], Output]
