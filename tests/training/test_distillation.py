@@ -16,7 +16,7 @@ from convae.model import Network
 from convae.model.artifact import read_config
 from convae.model.summary import network_flops
 from convae.training import distill, resume, train
-from convae.training.distillation import SAVING, student_decoder, student_encoder
+from convae.training.student import SAVING, student_decoder, student_encoder
 
 SHORT = ["training.steps=6", "training.batch_size=400", "training.log_every=2", "training.pictures_every=0"]
 CODES: dict[str, Any] = {
