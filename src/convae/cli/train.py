@@ -215,7 +215,7 @@ def _preview(recipe: str | None, overrides: list[str], out: Path | None) -> int:
     from convae.training.memory import estimate_memory
     from convae.training.recipe.plan import draw_schedules, stage_table
     from convae.training.recipe.reading import read_recipe
-    from convae.training.recipe.stages import stage_objective, stage_with_most_latents
+    from convae.training.recipe.stage_objective import stage_objective, stage_with_most_latents
     from convae.training.run_folder import RUNS
     from convae.training.vae.build import build_task
 

@@ -25,7 +25,8 @@ from convae.model.layers.base.network import count_parameters
 from convae.training.loop.numerics import choose_precision
 from convae.training.memory_probe import measure_memory
 from convae.training.recipe.schema import Recipe
-from convae.training.recipe.stages import build_plan, stage_objective, stage_with_most_latents
+from convae.training.recipe.stage_objective import stage_objective, stage_with_most_latents
+from convae.training.recipe.stages import build_plan
 
 FLOAT = 4
 """Bytes of a float32 value."""

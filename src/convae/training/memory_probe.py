@@ -26,7 +26,8 @@ from convae.training.distributed import Ranks
 from convae.training.loop.engine import Engine
 from convae.training.recipe.reading import read_recipe
 from convae.training.recipe.schema import Recipe
-from convae.training.recipe.stages import build_plan, stage_objective
+from convae.training.recipe.stage_objective import stage_objective
+from convae.training.recipe.stages import build_plan
 from convae.training.vae.build import build_training_model
 from convae.training.vae.compilation import compile_networks
 from convae.training.vae.start import open_teacher

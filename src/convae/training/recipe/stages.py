@@ -1,32 +1,27 @@
-"""From the stages of a recipe to a plan: default objectives, lengths, optimizers, and the loss of each stage."""
+"""From the stages of a recipe to a plan: default objectives, lengths, optimizers and learning rates."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import reduce
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from convae.core.config import parse
 from convae.core.context import LatentModule
 from convae.core.errors import ConfigError, ConvaeError
 from convae.core.names import unknown_message
-from convae.core.output import Output
-from convae.core.types import Batch, Shape
 from convae.describe import resolve
 from convae.model.construct import construct_latents
 from convae.model.parts import required_terms
-from convae.model.vae import VAE
-from convae.objective.objective import WEIGHT, Losses, Objective, build_objective
-from convae.objective.schedules.base import Clocks, build_schedule
+from convae.objective.objective import build_objective
+from convae.objective.schedules.base import build_schedule
 from convae.objective.terms import TERMS
-from convae.objective.terms.base import Critic, Term
 from convae.training.optimizers.base import parse_optimizer
 from convae.training.recipe.plan import LearningRate, Plan, Stage
 from convae.training.recipe.schema import OptimizerConfig, Recipe, StageConfig, TrainingConfig
+from convae.training.recipe.stage_objective import change_objective, term_key
 
 _SIZE = 64
 """Image size to build a model with if neither the description nor the data states one."""
@@ -72,74 +67,6 @@ def default_objective_of(model: Mapping[str, Any], data: Any) -> Terms:
         return default_objective([])
 
 
-class StageObjective(nn.Module):
-    """The objective of a stage: the terms of the recipe, and those that the stage changes, on different clocks.
-
-    Args:
-        shared: terms of the recipe, on the clock of the training; None if the stage changes all of them.
-        own: terms that the stage changes, on the clock of the stage; None without changes.
-    """
-
-    def __init__(self, shared: Objective | None, own: Objective | None) -> None:
-        super().__init__()
-        self.shared = shared
-        self.own = own
-
-    @property
-    def units(self) -> dict[str, str]:
-        """The unit of each term."""
-        return {name: unit for part in (self.shared, self.own) if part for name, unit in part.units.items()}
-
-    @property
-    def samples(self) -> int:
-        """Number of latents to draw per image."""
-        return max(part.samples for part in (self.shared, self.own) if part)
-
-    def bind(self, latent_shape: Shape, image_shape: Shape) -> None:
-        """Prepares the terms for a model; see `Objective.bind`."""
-        for part in (self.shared, self.own):
-            if part:
-                part.bind(latent_shape, image_shape)
-
-    @property
-    def needs_teacher(self) -> bool:
-        """Whether a term compares the model with a trained one."""
-        return any(part.needs_teacher for part in (self.shared, self.own) if part)
-
-    def bind_teacher(self, teacher: VAE) -> None:
-        """Gives terms of distillation the trained model; see `Objective.bind_teacher`."""
-        for part in (self.shared, self.own):
-            if part:
-                part.bind_teacher(teacher)
-
-    @property
-    def critics(self) -> dict[str, Critic]:
-        """The networks that train beside the model, by the names of their terms."""
-        return {name: critic for part in (self.shared, self.own) if part for name, critic in part.critics.items()}
-
-    def weights(self, clocks: Clocks) -> dict[str, float]:
-        """The weight of each term."""
-        shared = self.shared.weights(clocks.training) if self.shared else {}
-        return shared | (self.own.weights(clocks.stage) if self.own else {})
-
-    def total(self, metrics: Mapping[str, float], clocks: Clocks) -> float:
-        """The weighted sum of the means of the terms, nats per image."""
-        return sum(metrics[name] * weight for name, weight in self.weights(clocks).items())
-
-    def forward(self, batch: Batch, output: Output, clocks: Clocks) -> Losses:
-        """The loss of a batch; see `Objective`."""
-        parts = ((self.shared, clocks.training), (self.own, clocks.stage))
-        critics = self.critics
-        losses: list[Losses] = [part(batch, output, moment, critics) for part, moment in parts if part]
-        return reduce(lambda one, other: Losses(one.total + other.total, one.terms | other.terms), losses)
-
-    def measure(self, batch: Batch, output: Output, clocks: Clocks) -> dict[str, Tensor]:
-        """Metrics beside the terms, (batch,) each; see `Objective.measure`."""
-        parts = ((self.shared, clocks.training), (self.own, clocks.stage))
-        found = [part.measure(batch, output, moment) for part, moment in parts if part]
-        return {name: value for each in found for name, value in each.items()}
-
-
 def build_plan(recipe: Recipe, steps_per_epoch: int) -> Plan:
     """Builds the plan of a recipe for a number of batches per epoch.
 
@@ -151,7 +78,7 @@ def build_plan(recipe: Recipe, steps_per_epoch: int) -> Plan:
         ConfigError: invalid terms, schedules, plateau or optimizer.
     """
     shared = build_objective(recipe.objective)
-    known = {_arguments(name, recipe.objective[name]): term for name, term in shared.terms.items()}
+    known = {term_key(name, recipe.objective[name]): term for name, term in shared.terms.items()}
     options = recipe.training
     stages: list[Stage] = []
     current = options.optimizer
@@ -161,7 +88,7 @@ def build_plan(recipe: Recipe, steps_per_epoch: int) -> Plan:
         if written.optimizer is not None:
             current = _optimizer(options.optimizer, written, where)
             learning_rate = _learning_rate(current, f"{where}.optimizer")
-        objective = _stage_objective(recipe, shared, written, known, where)
+        objective = change_objective(recipe, shared, written, known, where)
         plateau = written.until.plateau if written.until else None
         if plateau and plateau.metric not in (names := ["total", *objective.units]):
             raise ConfigError(f"{where}.until.plateau.metric: {unknown_message('metric', plateau.metric, names)}")
@@ -274,49 +201,3 @@ def _learning_rate(config: OptimizerConfig, where: str) -> LearningRate:
 def _optimizer(base: OptimizerConfig, written: StageConfig, where: str) -> OptimizerConfig:
     """The optimizer options of the recipe, with the changes of a stage."""
     return parse(OptimizerConfig, {**base.model_dump(), **(written.optimizer or {})}, f"{where}.optimizer")
-
-
-def _stage_objective(
-    recipe: Recipe, shared: Objective, written: StageConfig, known: dict[str, Term], where: str
-) -> StageObjective:
-    """The objective of the recipe with the changes of a stage.
-
-    Stages share the modules of terms that differ in the weight only, so that a discriminator is trained further.
-
-    Args:
-        recipe: the recipe.
-        shared: its objective.
-        written: the stage.
-        known: terms of earlier stages by name and arguments; those of this stage are added.
-        where: location in the recipe for messages.
-    """
-    changed = {name: {**recipe.objective.get(name, {}), **given} for name, given in written.objective.items()}
-    unchanged = {name: term for name, term in shared.terms.items() if name not in changed}
-    try:
-        own = build_objective(changed) if changed else None
-    except ConfigError as error:
-        raise ConfigError(f"{where}.{error}") from error
-    if own is not None:
-        terms = {name: known.setdefault(_arguments(name, changed[name]), term) for name, term in own.terms.items()}
-        own = Objective(terms, own.schedules)
-    schedules = {name: shared.schedules[name] for name in unchanged}
-    return StageObjective(Objective(unchanged, schedules) if unchanged else None, own)
-
-
-def _arguments(name: str, options: Mapping[str, Any]) -> str:
-    """Name and arguments of a term, without its weight, as a key."""
-    return json.dumps(
-        [name, {key: value for key, value in options.items() if key != WEIGHT}], sort_keys=True, default=str
-    )
-
-
-def stage_objective(stage: Stage) -> StageObjective:
-    """The objective of a stage of a VAE's training."""
-    assert isinstance(stage.objective, StageObjective)
-    return stage.objective
-
-
-def stage_with_most_latents(plan: Plan) -> int:
-    """Index of the stage whose objective draws the most latents for each image; of several, the first."""
-    counts = [stage_objective(stage).samples for stage in plan.stages]
-    return counts.index(max(counts))

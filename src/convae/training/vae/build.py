@@ -25,7 +25,8 @@ from convae.training.distributed import Ranks
 from convae.training.loop.numerics import choose_precision
 from convae.training.recipe.reading import with_default_length, with_default_likelihood
 from convae.training.recipe.schema import Recipe
-from convae.training.recipe.stages import stage_objective, with_steps
+from convae.training.recipe.stage_objective import stage_objective
+from convae.training.recipe.stages import with_steps
 from convae.training.run_folder import RunFolder
 from convae.training.sharding import shard
 from convae.training.vae.architecture import build_model, construct_model, input_shape, with_image_mean

@@ -23,7 +23,8 @@ from convae.training.loggers.base import build_loggers
 from convae.training.loop.engine import FrozenParts
 from convae.training.recipe.plan import Plan
 from convae.training.recipe.schema import Recipe
-from convae.training.recipe.stages import StageObjective, build_plan, stage_objective
+from convae.training.recipe.stage_objective import StageObjective, stage_objective
+from convae.training.recipe.stages import build_plan
 from convae.training.vae.architecture import construct_model
 from convae.training.vae.start import Start, frozen_by_adapters
 from convae.training.vae.task import VAETask

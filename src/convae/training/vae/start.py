@@ -23,7 +23,8 @@ from convae.model.vae import VAE
 from convae.objective.terms.base import NO_TEACHER
 from convae.training.recipe.plan import Plan
 from convae.training.recipe.schema import AdapterConfig, Recipe, StartConfig
-from convae.training.recipe.stages import default_objective, stage_objective
+from convae.training.recipe.stage_objective import stage_objective
+from convae.training.recipe.stages import default_objective
 from convae.training.recipe.start import find_start_model, import_start_model, start_from_copy
 from convae.training.run_folder import RunFolder
 from convae.training.vae.architecture import build_model, record_architecture

@@ -34,7 +34,7 @@ from convae.training.loop.health import not_finite
 from convae.training.loop.task import Loss, SavedAs, Task, Update, Validation
 from convae.training.recipe.plan import LearningRate, Plan, Stage
 from convae.training.recipe.schema import Recipe, TrainingConfig
-from convae.training.recipe.stages import StageObjective, stage_objective
+from convae.training.recipe.stage_objective import StageObjective, stage_objective
 from convae.training.run_folder import RunFolder
 from convae.training.sharding import gather_tensor, is_sharded, load_full_state
 from convae.training.vae.architecture import build_model

@@ -21,7 +21,7 @@ from convae.model.inputs import unchecked_values
 from convae.model.vae import VAE
 from convae.objective.schedules.base import Clocks
 from convae.training.distributed import Ranks
-from convae.training.recipe.stages import StageObjective
+from convae.training.recipe.stage_objective import StageObjective
 
 ACTIVE = 0.01
 """Variance of the posterior mean over images above which a latent unit is active (Burda et al. 2015)."""
