@@ -183,3 +183,16 @@ def test_only_training_batches_are_changed(pictures: Path) -> None:
             assert torch.equal(batch.images, expected.flip(-1) if flipped else expected)
     (first, *_), (rest, *_) = Batches(train, 2, 0).iterate(1), Batches(train, 2, 0).iterate(1, start_step=0)
     assert torch.equal(first.images, rest.images)
+
+
+def test_a_shear_is_one_at_any_rotation() -> None:
+    # Where values are the coordinates themselves, those of the changed images give the map.
+    y, x = torch.meshgrid(torch.arange(48.0) - 23.5, torch.arange(64.0) - 31.5, indexing="ij")
+    points = torch.stack([x, y])
+    change = Augmentation(AugmentConfig(rotation=180, shear=0.5), 3)
+    changed = 80 * (change((points / 80 + 0.5).expand(40, -1, -1, -1), torch.arange(40), 5) - 0.5)
+    center = (slice(None), slice(18, 30), slice(26, 38))
+    for each in changed:
+        found = torch.linalg.lstsq(points[center].flatten(1).T, each[center].flatten(1).T).solution.T
+        assert float(torch.linalg.det(found)) == pytest.approx(1, abs=1e-3)  # no change of area
+        assert float(found[:, 0].norm()) == pytest.approx(1, abs=1e-3)  # rows keep their length

@@ -123,8 +123,8 @@ class Augmentation:
         angle, slant = spread(3, math.radians(config.rotation)), spread(4, config.shear)
         scale = 1 / (1 + spread(5, config.zoom))
         cos, sin = angle.cos() * scale, angle.sin() * scale
-        first = torch.stack([cos, (sin + slant * scale) / aspect, 2 * spread(6, config.shift)], dim=1)
-        second = torch.stack([-sin * aspect, cos, 2 * spread(7, config.shift)], dim=1)
+        first = torch.stack([cos, (sin + slant * cos) / aspect, 2 * spread(6, config.shift)], dim=1)
+        second = torch.stack([-sin * aspect, cos - slant * sin, 2 * spread(7, config.shift)], dim=1)
         return torch.stack([first, second], dim=1)
 
     def _colored(self, images: Images, spread: Callable[[int, float], Float[Tensor, " batch"]]) -> Images:
