@@ -158,3 +158,16 @@ def test_what_does_not_go_together_is_told_before_a_run(
     with pytest.raises(error, match=message):
         train({**CLASSIFYING, **change}, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_drawn_images_with_missing_values_are_not_augmented(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).random((20, 1, 8, 8), np.float32)
+    images[:, :, :, :3] = np.nan
+    np.savez(tmp_path / "x.npz", images=images, labels=np.arange(20) % 2)
+    data = {"source": {"arrays": {"path": str(tmp_path / "x.npz"), "channels": "first"}}, "missing": "nan"}
+    labeled: dict[str, Any] = {"augment": {"flip": 0.5}}
+    recipe = {**CLASSIFYING, "data": data, "training": {"steps": 1, "labeled": labeled}}
+    with pytest.raises(ConfigError, match=r"training\.labeled\.augment.*missing values"):
+        build_task(read_recipe(recipe))
+    labeled["augment"] = {}
+    build_task(read_recipe(recipe))

@@ -240,6 +240,13 @@ class Recipe(Config):
             raise ValueError("the length is that of the stages. Remove training.epochs and training.steps")
         return self
 
+    @model_validator(mode="after")
+    def _whole_where_augmented(self) -> Recipe:
+        labeled = self.training.labeled
+        if self.data.missing is not None and labeled is not None and labeled.augment != AugmentConfig():
+            raise ValueError("training.labeled.augment is not supported with missing values. Remove it")
+        return self
+
     @classmethod
     def paths(cls) -> list[str]:
         """The paths of all keys except those of stages, with common keys of terms and models."""
