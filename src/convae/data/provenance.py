@@ -20,7 +20,6 @@ from convae.data.images.conversion import preprocess
 from convae.data.images.pixels import Interpolation, Pixels, ResizeMode
 from convae.data.images.ranges import raw_values, spread
 from convae.data.sources import GIVEN, SOURCES, given_error, open_source, resolve_source
-from convae.data.sources.base.image_files import ImageFiles
 
 _REMOTE = {"hugging-face"}
 """Sources that open any data set on the network."""
@@ -104,7 +103,7 @@ def with_reading_options(given: Named, trained: Named) -> tuple[Named, dict[str,
             other = SOURCES.get(trained_name)
     except ConvaeError:
         return given, {}
-    if own is not other and not (issubclass(own, ImageFiles) and issubclass(other, ImageFiles)):
+    if own is not other and not (own.holds_image_files and other.holds_image_files):
         return given, {}
     taken = {
         key: value

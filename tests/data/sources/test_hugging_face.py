@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pyarrow
 import pytest
 from narrow import narrow, present
@@ -17,6 +18,7 @@ from pyarrow import parquet
 
 from convae.core.errors import ConfigError, DataError
 from convae.data import DataConfig, Split, open_split
+from convae.data.provenance import read_like, with_reading_options
 from convae.data.splits.split import SplitName
 
 
@@ -247,3 +249,17 @@ def test_folders_that_are_not_there_or_hold_nothing_are_one_sentence(tmp_path: P
         with pytest.raises(DataError, match="cannot be loaded") as caught:
             opened(path=str(tmp_path / path))
         assert "\n" not in str(caught.value)
+
+
+def test_its_range_is_that_of_other_images_for_the_model(library: ModuleType, tmp_path: Path) -> None:
+    """As that of the files of a folder: a model sees all images on one scale."""
+    path = tmp_path / "x.png"
+    Image.fromarray(np.full((8, 8), 2048, np.uint16)).save(path)
+    features = library.Features(picture=library.Image())
+    library.Dataset.from_dict({"picture": [str(path)] * 3}, features=features).save_to_disk(tmp_path / "camera")
+    trained: Any = {"hugging-face": {"path": str(tmp_path / "camera"), "range": [0, 4095]}}
+    stored = open_split(DataConfig(source=trained), "all").images([0])[0, 0].numpy()
+    read = read_like(path, trained, (8, 8), channels=1, resize_mode="crop", interpolation="bicubic")
+    np.testing.assert_array_equal(read[..., 0], stored)
+    for kind in ("folder", "hugging-face"):
+        assert with_reading_options({kind: {"path": str(tmp_path)}}, trained)[1] == {"range": [0, 4095]}

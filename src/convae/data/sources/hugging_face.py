@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -44,6 +44,9 @@ class HuggingFace(Source):
         label: column of the label: classes, strings or integers; by default the first class column.
         range: the values mapped to 0 and 1, such as [0, 4095]; by default the range of the type of each image.
     """
+
+    reading_options: ClassVar = frozenset({"range"})
+    holds_image_files: ClassVar = True
 
     def __init__(
         self,

@@ -61,6 +61,7 @@ class ImageFiles(Source):
     """
 
     reading_options: ClassVar = frozenset({"range", "pages"})
+    holds_image_files: ClassVar = True
     _scanned: ClassVar = False
     """Whether the paths come from a scan of the folder."""
 

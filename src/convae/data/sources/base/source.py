@@ -107,10 +107,12 @@ class Source(ABC):
     Attributes:
         reading_options: names of the options on how values are read. Those of the training data also apply to other
             data of the same kind.
+        holds_image_files: whether the images are files, such as PNG; all such sources are of one kind.
         has_masks: whether records have a mask of observed pixels.
     """
 
     reading_options: ClassVar[frozenset[str]] = frozenset()
+    holds_image_files: ClassVar[bool] = False
     has_masks: bool = False
 
     def __init__(self, data_dirs: DataDirs) -> None:
