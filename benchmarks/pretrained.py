@@ -38,9 +38,10 @@ from convae.core.version import VERSION
 from convae.data import Split, in_order
 from convae.evaluation.card import Card, card_markdown, draw_comparison, measure_card, read_cards, write_cards
 from convae.evaluation.card.pictures import choose_error_maps
-from convae.model.artifact import CARD, CONFIG, WEIGHTS, StoragePrecision, read_config
+from convae.model.artifact import CARD, CONFIG, WEIGHTS, read_config
 from convae.model.pretrained import FORMAT, INDEX
 from convae.model.provenance import Provenance, without_folders
+from convae.model.storage import StoragePrecision
 from convae.model.weights import sha256_of
 from convae.pictures.grid import grid
 

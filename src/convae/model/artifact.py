@@ -11,13 +11,13 @@ Nothing is unpickled. Loading verifies the SHA-256 of every tensor and of the co
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors.torch import save as to_bytes
-from torch import Tensor, nn
+from torch import nn
 
 from convae.core.checked_files import (
     digest,
@@ -43,6 +43,7 @@ from convae.model.fingerprint import module_classes
 from convae.model.format_1 import config_of_format_1, tensor_names
 from convae.model.pretrained import find_pretrained, missing_model_advice, model_path
 from convae.model.provenance import Provenance
+from convae.model.storage import DTYPES, DtypeName, Storage, StoragePrecision, dtype_name, file_dtype, to_file_dtypes
 from convae.model.vae import VAE
 
 FORMAT = 2
@@ -53,15 +54,6 @@ MARK = (CONFIG, b'"convae"')
 """Content that distinguishes the configuration from files of the same name of other libraries."""
 _TRIES = 50
 """Number of attempts to read an artifact that is replaced meanwhile."""
-DtypeName = Literal["float16", "bfloat16", "float32", "float64"]
-StoragePrecision = Literal["float16", "bfloat16"]
-Storage = StoragePrecision | Mapping[str, StoragePrecision] | None
-_DTYPES: dict[DtypeName, torch.dtype] = {
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "float32": torch.float32,
-    "float64": torch.float64,
-}
 
 
 class Stored(Config):
@@ -112,9 +104,9 @@ def save(model: nn.Module, path: str | Path, *, storage: Storage = None) -> Path
         inner = ". Pass its .module" if isinstance(getattr(model, "module", None), VAE) else ""
         raise ConfigError(f"only a VAE can be saved, got {type(model).__name__}{inner}")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in merged_state(model).items()}
-    precision = _dtype_name(tensors)
+    precision = dtype_name(tensors)
     require_finite(tensors, f"model '{model.name}'")
-    tensors = _rounded(tensors, storage)
+    tensors = to_file_dtypes(tensors, storage)
     config: dict[str, Any] = {
         "format": FORMAT,
         "convae": VERSION,
@@ -134,52 +126,6 @@ def save(model: nn.Module, path: str | Path, *, storage: Storage = None) -> Path
 def _describe(model: VAE) -> dict[str, Any]:
     """The entry of config.json for the network: its description, or the class names of its parts."""
     return {"model": model.spec.model_dump(mode="json")} if model.is_described else {"modules": module_classes(model)}
-
-
-def _dtype_name(tensors: Mapping[str, Tensor]) -> DtypeName:
-    """The floating-point dtype of a model's tensors; integers are stored unchanged.
-
-    Raises:
-        ArtifactError: several dtypes, or an unsupported one.
-    """
-    floating = [(name, tensor) for name, tensor in tensors.items() if tensor.is_floating_point()]
-    types = {tensor.dtype: name for name, tensor in reversed(floating)}
-    known = {dtype: precision for precision, dtype in _DTYPES.items()}
-    for dtype, name in types.items():
-        if dtype not in known:
-            raise ArtifactError(
-                f"tensor '{name}' is {dtype}, which cannot be saved. Convert the model, for example with model.float()"
-            )
-    if len(types) > 1:
-        (one, first), (other, second), *_ = types.items()
-        raise ArtifactError(
-            f"tensor '{first}' is {one} and '{second}' is {other}. Convert all of it, such as model.float()"
-        )
-    return known[next(iter(types))] if types else "float32"
-
-
-def _rounded(tensors: Mapping[str, Tensor], storage: Storage) -> dict[str, Tensor]:
-    """Floating-point tensors in the dtype of the file; others unchanged.
-
-    Raises:
-        ConfigError: `storage` names a tensor that is not there.
-        ArtifactError: a value is too large for its dtype.
-    """
-    unknown = set() if storage is None or isinstance(storage, str) else storage.keys() - tensors.keys()
-    if unknown:
-        raise ConfigError(f"storage: the model has no tensor {short_repr(min(unknown))}")
-    rounded = {name: tensor.to(_file_dtype(name, tensor, storage)) for name, tensor in tensors.items()}
-    for name, tensor in rounded.items():
-        if not bool(tensor.isfinite().all()):
-            half = str(tensor.dtype).removeprefix("torch.")
-            raise ArtifactError(f"tensor {short_repr(name)}: has values too large for {half}. Use storage bfloat16")
-    return rounded
-
-
-def _file_dtype(name: str, tensor: Tensor, storage: Storage) -> torch.dtype:
-    """The dtype of a tensor in the file."""
-    half = storage if storage is None or isinstance(storage, str) else storage.get(name)
-    return tensor.dtype if half is None or not tensor.is_floating_point() else _DTYPES[half]
 
 
 def load(
@@ -231,7 +177,7 @@ def _load(folder: Path, device: torch.device | str | None, given: VAE | None) ->
     # An open file is not affected when the artifact is replaced.
     with open_tensors(weights, stored.sha256) as file:
         model = _without_weights(stored, folder / CONFIG) if given is None else given
-        model.to(_DTYPES[stored.dtype])
+        model.to(DTYPES[stored.dtype])
         expected = model.state_dict()
         names = tensor_names(stored.sha256, expected) if stored.format == 1 else {name: name for name in stored.sha256}
         if missing := expected.keys() - set(names.values()):
@@ -239,7 +185,7 @@ def _load(folder: Path, device: torch.device | str | None, given: VAE | None) ->
         if set(names.values()) - expected.keys():
             raise ArtifactError(f"{weights}: has tensors that the model does not have")
         wanted = {name: expected[own] for name, own in names.items()}
-        wanted = {name: each.to(_file_dtype(name, each, stored.storage)) for name, each in wanted.items()}
+        wanted = {name: each.to(file_dtype(name, each, stored.storage)) for name, each in wanted.items()}
         stored_tensors = read_checked_tensors(file, weights, stored.sha256, wanted)
         tensors = {own: stored_tensors[name].to(expected[own].dtype) for name, own in names.items()}
     require_finite(tensors, str(weights))
