@@ -1,4 +1,4 @@
-"""Small models that the tests of this room share."""
+"""Small models for the tests of this folder."""
 
 from __future__ import annotations
 

@@ -24,8 +24,6 @@ from convae.core.checked_files import digest, with_checksum
 from convae.core.errors import ArtifactError, ConfigError, OutputError
 from convae.core.files import write_json
 from convae.model import artifact
-from convae.model.fingerprint import fingerprint
-from convae.model.layers.base.network import Network
 from convae.model.provenance import Provenance, SplitFacts, TrainingFacts
 from convae.model.vae import VAE
 
@@ -260,50 +258,6 @@ def test_a_copy_of_the_folder_elsewhere_works(folder: Path, tmp_path: Path) -> N
     assert convae.load(tmp_path / "else" / "where").latent_shape == (3,)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_a_model_comes_back_in_its_type(model: VAE, tmp_path: Path, dtype: torch.dtype) -> None:
-    again = convae.load(convae.save(model.to(dtype), tmp_path / "typed"))
-    assert {tensor.dtype for tensor in again.state_dict().values()} == {dtype}
-    x = torch.rand(2, *model.input_shape)
-    assert torch.equal(again.encode(x).mean, model.encode(x).mean)
-
-
-@pytest.mark.parametrize("storage", ["float16", "bfloat16"])
-def test_weights_stored_in_half_precision_are_loaded_in_the_type_of_the_model(
-    model: VAE, tmp_path: Path, storage: artifact.StoragePrecision
-) -> None:
-    whole, half = convae.save(model, tmp_path / "whole"), convae.save(model, tmp_path / "half", storage=storage)
-    assert artifact.read_config(half).storage == storage
-    stored = load_file(half / "model.safetensors")
-    assert sum(each.nbytes for each in load_file(whole / "model.safetensors").values()) == 2 * sum(
-        each.nbytes for each in stored.values()
-    )
-    again = convae.load(half)
-    for name, tensor in model.state_dict().items():
-        assert again.state_dict()[name].dtype == tensor.dtype
-        assert torch.equal(again.state_dict()[name], tensor.to(stored[name].dtype).to(tensor.dtype))
-    assert artifact.read_config(convae.save(again, tmp_path / "again")).storage is None
-
-
-def test_only_some_weights_are_stored_in_half_precision(model: VAE, tmp_path: Path) -> None:
-    state = model.state_dict()
-    names = [name for name, tensor in state.items() if tensor.is_floating_point()]
-    folder = convae.save(model, tmp_path / "some", storage={names[0]: "float16", names[1]: "bfloat16"})
-    stored = load_file(folder / "model.safetensors")
-    assert [stored[name].dtype for name in names[:3]] == [torch.float16, torch.bfloat16, torch.float32]
-    again = convae.load(folder).state_dict()
-    assert all(torch.equal(again[name], stored[name].to(state[name].dtype)) for name in state)
-    with pytest.raises(ConfigError, match="storage: the model has no tensor 'other'"):
-        convae.save(model, tmp_path / "other", storage={"other": "float16"})
-
-
-def test_a_weight_too_large_for_its_storage_is_refused(model: VAE, tmp_path: Path) -> None:
-    next(model.parameters()).data.flatten()[0] = 1e5
-    with pytest.raises(ArtifactError, match="bfloat16"):
-        convae.save(model, tmp_path / "large", storage="float16")
-    convae.save(model, tmp_path / "large", storage="bfloat16")
-
-
 def test_weights_of_another_type_than_their_storage_are_refused(model: VAE, tmp_path: Path) -> None:
     folder = convae.save(model, tmp_path / "half", storage="float16")
     rewrite(folder, {"storage": "bfloat16"})
@@ -335,45 +289,6 @@ def test_what_cannot_be_stored_truly_is_refused(model: VAE, tmp_path: Path) -> N
     with pytest.raises(ArtifactError, match=r"encoder\.1\.running_var.*negative variances"):
         convae.save(broken, tmp_path / "broken")
     assert not list(tmp_path.iterdir())
-
-
-def exchange_encoder(model: VAE) -> None:
-    model.encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(308, 32))
-
-
-def exchange_layer(model: VAE) -> None:
-    narrow(torch.nn.Sequential, model.encoder)[2] = torch.nn.ReLU()
-
-
-def exchange_head(model: VAE) -> None:
-    model.head = convae.build({**model.spec.model_dump(), "likelihood": {"gaussian": {"sigma": 0.3}}}).head
-
-
-def append(model: VAE) -> None:
-    narrow(torch.nn.Sequential, model.decoder).append(torch.nn.Identity())
-
-
-@pytest.mark.parametrize("change", [exchange_encoder, exchange_layer, exchange_head, append])
-def test_a_model_that_is_not_as_described_is_not_saved(model: VAE, tmp_path: Path, change: Any) -> None:
-    change(model)
-    with pytest.raises(ConfigError, match="after the model was built"):
-        convae.save(model, tmp_path / "changed")
-    assert not list(tmp_path.iterdir())
-
-
-def test_an_exchanged_encoder_encodes_and_decodes(model: VAE) -> None:
-    width = narrow(Network, model.encoder).shape_out[0]
-    model.encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(308, width))
-    x = torch.rand(2, *model.input_shape)
-    assert model.decode(model.encode(x).mean).mean.shape == x.shape
-
-
-def test_what_runs_set_on_modules_is_no_change(model: VAE) -> None:
-    spec = model.spec
-    encoder = narrow(Network, model.encoder)
-    encoder.checkpointing = True
-    model.use_slices(4)
-    assert model.train().spec == spec
 
 
 @pytest.mark.parametrize(
@@ -420,58 +335,3 @@ def test_provenance_of_another_kind_is_refused(folder: Path, facts: dict[str, An
     rewrite(folder, {"provenance": facts})
     with pytest.raises(ArtifactError, match=rf"config\.json.*{next(iter(facts))}"):
         convae.load(folder)
-
-
-CODEBOOK_OF_FORMAT_1 = {"codebook": "codebook", "cluster_size": "uses", "embed_sum": "sums"}
-
-
-def test_tensors_and_options_of_format_1_are_read_under_their_new_names(tmp_path: Path) -> None:
-    layers = [{"conv": {"channels": 4, "stride": 2}}, {"attention": {"norm": {"group-norm": {"groups": 2}}}}]
-    spec = {
-        "input": [1, 8, 8],
-        "encoder": [*layers, {"residual": {"layers": ["relu", {"conv": {"channels": 4}}]}}],
-        "bottleneck": {"vq": {"codes": 5, "latent": 4, "dead_code_threshold": 0.2}},
-        "decoder": [{"upsample": {"scale": 2}}, {"conv": {"channels": 1}}],
-        "likelihood": {"discretized-logistic": {}},
-    }
-    model = convae.build(spec).eval()
-    folder = convae.save(model, tmp_path / "model")
-    old = {".qkv.": ".ask.", ".out_proj.": ".branch."}
-    old |= {f".quantizer.{new}": f".{word}" for new, word in CODEBOOK_OF_FORMAT_1.items()}
-
-    def renamed(name: str) -> str:
-        return next((name.replace(new, word) for new, word in old.items() if new in name), name)
-
-    tensors = {renamed(name): value for name, value in model.state_dict().items()}
-    save_file(tensors, folder / "model.safetensors")
-    config = json.loads((folder / "config.json").read_text())
-    del config["provenance"], config["config_sha256"]
-    config["model"]["bottleneck"] = spec["bottleneck"]
-    text = json.dumps({**config, "format": 1, "sha256": {renamed(name): sha for name, sha in config["sha256"].items()}})
-    text = text.replace("discretized-logistic", "discretised-logistic").replace("dead_code_threshold", "restart")
-    write_json(folder / "config.json", with_checksum(json.loads(text)))
-    assert fingerprint(convae.load(folder)) == fingerprint(model)
-
-
-def test_an_artifact_of_format_1_has_its_metadata_read_as_provenance(folder: Path) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    del config["provenance"], config["config_sha256"]
-    config |= {
-        "format": 1,
-        "metadata": {
-            "classes": ["cat", "dog"],
-            "data": {"source": "digits", "fit": "pad"},
-            "splits": {"test": {"count": 7, "content_hash": "ab"}},
-            "training": {"step": 3, "which": "last", "data": {"source": "digits", "fit": "pad"}},
-            "imported": {"file": "vae.pth", "as": "torch-vae", "notes": ["a"]},
-        },
-    }
-    write_json(folder / "config.json", with_checksum(config))
-    found = convae.load(folder).provenance
-    assert found.classes == ("cat", "dog")
-    assert found.data == {"source": "digits", "resize_mode": "pad"}
-    assert (found.splits["test"].count, found.splits["test"].content_hash) == (7, "ab")
-    assert found.training is not None
-    assert (found.training.step, found.training.data.resize_mode) == (3, "pad")
-    assert found.imported is not None
-    assert (found.imported.file, found.imported.importer) == ("vae.pth", "torch-vae")
