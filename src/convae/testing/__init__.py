@@ -14,10 +14,12 @@ from convae.testing.evaluation import check_metric
 from convae.testing.features import check_feature_network
 from convae.testing.flows import check_flow
 from convae.testing.interop import check_exporter, check_importer
+from convae.testing.layers import check_layer
 from convae.testing.loggers import check_logger
 from convae.testing.objective import check_schedule, check_term
 from convae.testing.optimizers import check_optimizer
-from convae.testing.parts import check_bottleneck, check_layer, check_likelihood, check_preset, check_prior
+from convae.testing.parts import check_bottleneck, check_likelihood, check_preset
+from convae.testing.priors import check_prior
 from convae.testing.quantizers import check_quantizer
 from convae.testing.sources import check_source
 
