@@ -96,25 +96,25 @@ def mutated(photos: Path, folder: Path, count: int) -> set[str]:
     return sound
 
 
-def mutations(photos: Path, room: Path, count: int) -> None:
+def mutations(photos: Path, work: Path, count: int) -> None:
     """Builds the store of mutated files, with the fast path and without."""
-    folder = room / "mutated"
+    folder = work / "mutated"
     folder.mkdir()
     sound = mutated(photos, folder, count)
     began = time.perf_counter()
-    split = opened(folder, room / "with")
+    split = opened(folder, work / "with")
     took = time.perf_counter() - began
     vars(jpeg)["simplejpeg"] = None  # as where it is not installed
-    slow = opened(folder, room / "without")
+    slow = opened(folder, work / "without")
     kept, skipped = set(split.keys), dict(split.skipped)
     assert len(kept) + len(skipped) == count
     assert not kept & set(skipped)
     assert all(skipped.values())
     assert sound <= kept, "a sound image was lost"
-    (room / "sound").mkdir()
+    (work / "sound").mkdir()
     for name in sound:
-        shutil.copy(folder / name, room / "sound")
-    alone = opened(room / "sound", room / "alone")
+        shutil.copy(folder / name, work / "sound")
+    alone = opened(work / "sound", work / "alone")
     rows = [split.keys.index(name) for name in alone.keys]
     assert (split.images(rows) == alone.images(range(len(alone)))).all(), "a sound image was changed"
     others = kept ^ set(slow.keys)
@@ -152,23 +152,23 @@ def timed(command: list[str]) -> float:
     return time.perf_counter() - began
 
 
-def kills_of_a_build(photos: Path, room: Path, kills: int) -> None:
+def kills_of_a_build(photos: Path, work: Path, kills: int) -> None:
     """Kills builds of stores at random moments, from the start of the process to its end, until `kills` are done."""
-    folder = room / "photos"
+    folder = work / "photos"
     folder.mkdir()
     draw = random.Random(1)
     crops = [Image.open(path).convert("RGB").resize((192, 128)) for path in sorted(photos.glob("*.png"))]
     for number in range(6000):
         crops[number % len(crops)].rotate(number % 360).save(folder / f"{number:04d}.jpg")
-    whole = opened(folder, room / "whole", 64)
-    os.environ["CONVAE_CACHE"] = str(room / "kills")
+    whole = opened(folder, work / "whole", 64)
+    os.environ["CONVAE_CACHE"] = str(work / "kills")
     command = [sys.executable, "-c", BUILD, str(folder)]
     usual = timed(command)
     struck = builds = 0
     while struck < kills:
-        shutil.rmtree(room / "kills", ignore_errors=True)
+        shutil.rmtree(work / "kills", ignore_errors=True)
         struck += killed(command, usual, kills - struck, draw)
-        found = opened(folder, room / "kills", 64)
+        found = opened(folder, work / "kills", 64)
         assert (found.content_hash, found.keys) == (whole.content_hash, whole.keys)
         found.images(range(len(found)))
         builds += 1
@@ -204,17 +204,17 @@ class Slow(BaseHTTPRequestHandler):
             time.sleep(0.004)
 
 
-def kills_of_a_download(room: Path, kills: int) -> None:
+def kills_of_a_download(work: Path, kills: int) -> None:
     """Kills downloads from this machine at random moments until `kills` are done."""
     Slow.content = np.random.default_rng(0).integers(0, 256, 24 << 20, np.uint8).tobytes()
     server = Deaf(("127.0.0.1", 0), Slow)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url, digest = f"http://127.0.0.1:{server.server_port}/x", hashlib.sha256(Slow.content).hexdigest()
     command = [sys.executable, "-c", GET, url, digest, str(24 << 20)]
-    usual, draw = timed([*command, str(room / "undisturbed")]), random.Random(2)
+    usual, draw = timed([*command, str(work / "undisturbed")]), random.Random(2)
     struck = files = 0
     while struck < kills:
-        place = room / f"download{files}"
+        place = work / f"download{files}"
         struck += killed([*command, str(place)], usual, kills - struck, draw)
         assert (place / "file.bin").read_bytes() == Slow.content
         shutil.rmtree(place)
@@ -246,12 +246,12 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        room = Path(temporary)
-        os.environ["CONVAE_CACHE"] = str(room / "known")
+        work = Path(temporary)
+        os.environ["CONVAE_CACHE"] = str(work / "known")
         known_sets()
-        kills_of_a_download(room, given.kills)
-        kills_of_a_build(given.photos, room, given.kills)
-        mutations(given.photos, room, given.files)
+        kills_of_a_download(work, given.kills)
+        kills_of_a_build(given.photos, work, given.kills)
+        mutations(given.photos, work, given.files)
 
 
 if __name__ == "__main__":
