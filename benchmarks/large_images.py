@@ -84,7 +84,7 @@ def compute(name: str, memory: str, folder: Path) -> None:
     torch.manual_seed(0)
     model = convae.build(case.spec).eval()
     if memory != "whole":
-        model.use_slices("auto", memory=byte_count(memory, "--memory"))
+        model.use_slices("auto", memory=byte_count(memory))
     generator = torch_generator(0, "large images")
     step = model.size_step or ()
     with torch.no_grad():

@@ -34,7 +34,7 @@ def use_engine(
     z: Tensor | None = None,
     labels: Tensor | None = None,
     batch_size: int = 256,
-    count: int | None = None,
+    count: int,
 ) -> None:
     """Sets the engine of a session, and prints which one it is, its speed, and its difference from torch.
 

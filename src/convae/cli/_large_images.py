@@ -104,7 +104,7 @@ class LargeImageOptions:
         )
 
     def _bytes(self) -> int | None:
-        return None if self.memory is None else byte_count(self.memory, "--memory")
+        return None if self.memory is None else byte_count(self.memory)
 
 
 def _tile_numbers(text: str) -> tuple[int, int]:

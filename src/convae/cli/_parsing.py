@@ -76,13 +76,13 @@ def cluster_count(text: str) -> int | Literal["auto"]:
     return int(text)
 
 
-def byte_count(text: str, option: str) -> int:
-    """A number of bytes: `4GiB`, `500 MB`.
+def byte_count(text: str) -> int:
+    """The number of bytes of --memory: `4GiB`, `500 MB`.
 
     Raises:
         ConfigError: it is something else.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]i?B|)", text.strip())
     if found is None or float(found[1]) == 0:
-        raise ConfigError(f"{option}: needs a number of bytes such as 4GiB or 500MB, not '{text}'")
+        raise ConfigError(f"--memory: needs a number of bytes such as 4GiB or 500MB, not '{text}'")
     return round(float(found[1]) * _UNITS[found[2]])

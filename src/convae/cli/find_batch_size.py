@@ -52,7 +52,7 @@ def find_batch_size(
     from convae.training.memory import MOST
     from convae.training.memory import find_batch_size as find
 
-    budget = None if memory is None else byte_count(memory, "--memory")
+    budget = None if memory is None else byte_count(memory)
     with work_bar() as bar:
         recipe, most = _recipe(model, overrides or [], data_dir, device, bar)
     found = find(recipe, budget, most, on_message=lambda sentence: notes.print(sentence, soft_wrap=True))

@@ -45,7 +45,7 @@ def resample_tables(
     return means
 
 
-def percentile_interval(values: Float64[Tensor, "resamples part"], level: float = LEVEL) -> Float64[Tensor, "2 part"]:
-    """Lower and upper end of the percentile interval of resampled values at a confidence level."""
+def percentile_interval(values: Float64[Tensor, "resamples part"]) -> Float64[Tensor, "2 part"]:
+    """Lower and upper end of the percentile interval of resampled values at the confidence level `LEVEL`."""
     # torch.quantile is limited to 16 million values.
-    return torch.from_numpy(np.quantile(values.numpy(), [(1 - level) / 2, (1 + level) / 2], axis=0))
+    return torch.from_numpy(np.quantile(values.numpy(), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0))

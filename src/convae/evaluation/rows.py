@@ -119,10 +119,10 @@ def measure_rows(
     split: Split,
     *,
     seed: int,
-    batch_size: int = 256,
+    batch_size: int,
     refinement_steps: int = 0,
     keep_encoding: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | None,
 ) -> MetricRows:
     """Measures metrics of images, counts, latents and factors in one pass.
 

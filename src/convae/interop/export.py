@@ -49,11 +49,11 @@ def export_model(
 def iterate_exports(
     model: VAE,
     folder: Path,
-    exporter: str = "onnx",
+    exporter: str,
     *,
-    graphs: Sequence[str] | None = None,
-    force: bool = False,
-    precision: ExportPrecision = FLOAT32,
+    graphs: Sequence[str] | None,
+    force: bool,
+    precision: ExportPrecision,
 ) -> Iterator[ExportedFile]:
     """Yields each file of `export_model`, once it is written and compared."""
     target: Exporter = EXPORTERS.get(exporter)()

@@ -25,7 +25,7 @@ from convae.core.types import (
     Logits,
 )
 from convae.model.generative import GenerativeModel
-from convae.model.inputs import checked_count, checked_generator, explain_mixed_types, tensor_or_none
+from convae.model.inputs import checked_generator, checked_sample_count, explain_mixed_types, tensor_or_none
 from convae.model.layers.base import uncompiled
 from convae.model.mode import evaluation_mode
 from convae.model.quantizers.base import Quantizer
@@ -128,7 +128,7 @@ class Autoencoder(GenerativeModel):
         samples: AnyCount = 1,
     ) -> Output:
         """Latents and likelihood of the result of `head_output`, in the model's mode; the same as `forward`."""
-        count = checked_count(samples, "the number of samples")
+        count = checked_sample_count(samples)
         is_drawn = self.training or noise is not None
         context = Context(noise, tensor_or_none(labels), "posterior" if is_drawn else "mean")
         if count > 1:
@@ -174,7 +174,7 @@ class Autoencoder(GenerativeModel):
             ConfigError: the model is conditional, and labels are missing or not class numbers of it; `samples` is not
                 a positive integer.
         """
-        count = checked_count(samples, "the number of samples")
+        count = checked_sample_count(samples)
         noise = checked_generator(generator)
         is_drawn = self.training or noise is not None
         context = Context(noise, tensor_or_none(labels), "posterior" if is_drawn else "mean")

@@ -20,8 +20,8 @@ from convae.model.bottlenecks.base import Bottleneck
 from convae.model.encoder_decoder import EncoderDecoder
 from convae.model.inputs import (
     checked_codes,
-    checked_count,
     checked_generator,
+    checked_sample_count,
     explain_mixed_types,
     tensor_or_none,
     weights_type,
@@ -133,7 +133,7 @@ class GenerativeModel(EncoderDecoder):
                 temperature is negative or of an unknown latent.
             ShapeError: there is not one generator for each image.
         """
-        count = checked_count(n, "the number of samples")
+        count = checked_sample_count(n)
         if labels is None and self.condition is not None:
             labels = torch.arange(count, device=self.prior.like.device) % self.condition.classes
         return self._sampled(count, checked_generator(generator), labels, temperature, options)[1].mean

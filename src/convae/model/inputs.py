@@ -149,18 +149,18 @@ def tensor_or_none(labels: AnyLabels | None) -> Tensor | None:
     return labels if isinstance(labels, Tensor) else None
 
 
-def checked_count(count: Any, what: str) -> int:
-    """Validates a positive integer.
+def checked_sample_count(count: Any) -> int:
+    """Validates a number of samples.
 
     Raises:
-        ConfigError: it is not one.
+        ConfigError: it is not a positive integer.
     """
     try:
         number = operator.index(count)
     except TypeError:
         number = 0
     if number < 1 or isinstance(count, bool):
-        raise ConfigError(f"{what} must be an integer of at least 1, got {count!r}")
+        raise ConfigError(f"the number of samples must be an integer of at least 1, got {count!r}")
     return number
 
 

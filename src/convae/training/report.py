@@ -180,7 +180,7 @@ class TrainingReport(Callback):
         return 1 if self._trainer is None else self._trainer.task.batches.steps_per_epoch
 
 
-def metrics_text(row: dict[str, Any], unit: str = "nats") -> str:
+def metrics_text(row: dict[str, Any], unit: str) -> str:
     """The metrics of a row: total in its unit, and terms."""
     parts = ", ".join(f"{name} {value:.2f}" for name, value in row.items() if name.partition("/")[0] not in _NOT_TERMS)
     return f"{row['total']:.2f} {unit} ({parts})"

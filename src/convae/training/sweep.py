@@ -176,7 +176,7 @@ def _train_or_resume(
     return resume(folder.path, callback=callback, progress=progress)
 
 
-def compare_runs(runs: Mapping[str, Run], folder: Path, progress: Progress | None = None) -> None:
+def compare_runs(runs: Mapping[str, Run], folder: Path, progress: Progress | None) -> None:
     """Writes `table.csv`, `table.md` and, if the images of all runs have equal shapes, `comparison.png`.
 
     Args:

@@ -56,11 +56,11 @@ ENCODED_AT_ONCE = 256
 
 def build_prior_task(
     recipe: PriorRecipe,
-    progress: Progress | None = None,
-    ranks: Ranks | None = None,
+    progress: Progress | None,
+    ranks: Ranks,
     *,
-    model: VAE | None = None,
-    given: GivenData | None = None,
+    model: VAE | None,
+    given: GivenData | None,
     folder: RunFolder | None = None,
 ) -> PriorTask:
     """Builds the task of a recipe, in each process: loads the model, encodes the images, and initializes the prior.
@@ -68,7 +68,7 @@ def build_prior_task(
     Args:
         recipe: the recipe.
         progress: called during the preparation of the data and the encoding.
-        ranks: the processes; by default a single one.
+        ranks: the processes.
         model: the model, if it was passed as an object, or a model of the same modules.
         given: data passed as objects.
         folder: folder of a run that is resumed, with its copy of the model.
@@ -77,7 +77,6 @@ def build_prior_task(
         ConfigError: the prior does not fit the latents of the model, or an option does not apply.
         ConvaeError: invalid data or model.
     """
-    ranks = ranks or Ranks()
     keep_freed_memory()
     _check_options(recipe, is_new=folder is None)
     frozen, sha256 = _open_model(recipe, model, folder)

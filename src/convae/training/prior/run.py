@@ -89,9 +89,7 @@ def fit_prior(
             return _fit(task, folder, execution.callback)
 
 
-def resume_prior(
-    folder: RunFolder, execution: Execution, given: GivenData | None = None, held: VAE | None = None
-) -> PriorRun:
+def resume_prior(folder: RunFolder, execution: Execution, given: GivenData | None, held: VAE | None) -> PriorRun:
     """Resumes a run of `fit_prior`; the result equals that of an uninterrupted run.
 
     Args:

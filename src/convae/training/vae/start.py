@@ -115,7 +115,7 @@ def open_start(config: StartConfig, model: VAE | None = None, held: VAE | None =
 
 
 def initial_weights(
-    recipe: Recipe, folder: Path, batch_size: int, held: VAE | None = None
+    recipe: Recipe, folder: Path, batch_size: int, held: VAE | None
 ) -> tuple[dict[str, Tensor], str | None]:
     """The initial tensors of a run by name, and a note on their origin.
 
