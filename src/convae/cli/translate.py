@@ -41,9 +41,8 @@ def translate(
     Example: `convae translate RUN cat.jpg --positive glasses --negative plain --out pictures`
     """
     from convae.cli._files import new_files, short_name
-    from convae.cli._parsing import comma_separated, data_source
+    from convae.cli._parsing import comma_separated
     from convae.cli._screen import work_bar, wrote
-    from convae.latents import find_direction
     from convae.latents import translate as add_direction
     from convae.latents.quantized import nearest_paths
     from convae.pictures.grid import grid
@@ -65,12 +64,7 @@ def translate(
         if by_class:
             vector, what = _by_class(session, label, against, attribute)
         else:
-            with_it, without_it = (
-                session.encode(session.open_images(data_source(str(folder), option), "all")).mean
-                for folder, option in ((positive, "--positive"), (negative, "--negative"))
-            )
-            vector = find_direction(without_it, with_it)
-            what = f"from {short_name(str(negative))} to {short_name(str(positive))}"
+            vector, what = _by_folders(session, str(positive), str(negative))
     labels = None if given.labels is None else given.labels.repeat_interleave(len(factors))
     unmoved = [number for number, factor in enumerate(factors) if not factor]
     moved = nearest_paths(session.model, add_direction(given.z, vector, factors), unmoved)
@@ -81,6 +75,19 @@ def translate(
     title = f"{session.model.name}: {what}, in multiples of the direction"
     save(grid(decoded, row_labels=[short_name(word) for word in images], column_labels=heads, title=title), sheet)
     wrote(sheet, output.show)
+
+
+def _by_folders(session: Session, positive: str, negative: str) -> tuple[Tensor, str]:
+    """The direction between the images of two folders, and its description."""
+    from convae.cli._files import short_name
+    from convae.cli._parsing import data_source
+    from convae.latents import find_direction
+
+    with_it, without_it = (
+        session.encode(session.open_images(data_source(folder, option), "all")).mean
+        for folder, option in ((positive, "--positive"), (negative, "--negative"))
+    )
+    return find_direction(without_it, with_it), f"from {short_name(negative)} to {short_name(positive)}"
 
 
 def _by_class(session: Session, label: str | None, against: str | None, attribute: str | None) -> tuple[Tensor, str]:

@@ -58,13 +58,7 @@ def import_model(
     source, path = None, Path(path)
     if is_on_hub(path):
         path, source = download_model(str(path), progress)
-    if not path.exists():
-        raise ArtifactError(f"{path}: no such file or folder")
-    if path.is_dir() and not takes_config:
-        raise ArtifactError(f"{path} is a folder. Pass a weights file of {importer}")
-    files = find_published(path) if takes_config else PublishedFiles(path, None)
-    if takes_config and files.weights.suffix != ".safetensors" and not files.is_sharded:
-        raise ArtifactError(f"{files.weights}: importer {importer} reads .safetensors files only")
+    files = _find_files(path, importer, takes_config)
     given: dict[str, Any] = {"config": files.config, "size": size} if takes_config else {}
     state, notes = files.read(key)
     try:
@@ -83,3 +77,21 @@ def import_model(
     )
     model.provenance = model.provenance.model_copy(update={"imported": facts})
     return model
+
+
+def _find_files(path: Path, importer: str, takes_config: bool) -> PublishedFiles:
+    """The files of a model for an importer, which takes a folder with a configuration or a file of weights.
+
+    Raises:
+        ArtifactError: they are missing, or of another kind.
+    """
+    if not path.exists():
+        raise ArtifactError(f"{path}: no such file or folder")
+    if not takes_config:
+        if path.is_dir():
+            raise ArtifactError(f"{path} is a folder. Pass a weights file of {importer}")
+        return PublishedFiles(path, None)
+    files = find_published(path)
+    if files.weights.suffix != ".safetensors" and not files.is_sharded:
+        raise ArtifactError(f"{files.weights}: importer {importer} reads .safetensors files only")
+    return files
