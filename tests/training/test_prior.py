@@ -217,3 +217,35 @@ def test_a_transformer_learns_the_codes_of_all_latents_of_a_hierarchy(tmp_path: 
     samples = [each.sample(200, torch_generator(0, "z")) for each in (convae.load(tmp_path / "codes"), model)]
     uniform_border, border = (float(each[..., 0].mean()) for each in samples)
     assert border < 0.8 * uniform_border
+
+
+def test_other_images_are_read_as_the_training_images_were(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 101, (60, 8, 8), np.uint8)
+    np.save(tmp_path / "one.npy", images[:30])
+    np.save(tmp_path / "two.npy", images[30:])
+    source = {"arrays": {"path": str(tmp_path / "one.npy"), "range": [0, 100]}}
+    data = {"source": source, "binarize": "threshold", "interpolation": "bilinear"}
+    recipe = {**RECIPE, "data": data, "training": {"steps": 1, "batch_size": 9, "pictures_every": 0}}
+    train(recipe, out=tmp_path / "run")
+    two = f"data.source={tmp_path / 'two.npy'}"
+    fitted = convae.fit_prior(tmp_path / "run", "gmm", overrides=[two], out=tmp_path / "gmm")
+    read = fitted.recipe.data
+    assert (read.binarize, read.interpolation) == ("threshold", "bilinear")
+    assert isinstance(read.source, dict)
+    assert present(read.source["arrays"])["range"] == [0, 100]
+    given = convae.fit_prior(tmp_path / "run", "gmm", data=images[30:, None] * (1 / 100), out=tmp_path / "given")
+    assert given.recipe.data.binarize == "threshold"
+    small = convae.distill(tmp_path / "run", overrides=[two, "training.steps=1"], out=tmp_path / "small")
+    assert small.recipe.data.source == read.source
+    assert small.recipe.data.binarize == "threshold"
+
+
+def test_classes_of_the_prior_have_the_names_of_its_data(trained: Path, tmp_path: Path) -> None:
+    """The labels of the training of a model that does not know them are others."""
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8), np.uint8)
+    np.savez(tmp_path / "x.npz", images=images, labels=np.array(["b", "a"])[np.arange(40) % 2])
+    model = convae.load(trained)
+    model.provenance = model.provenance.model_copy(update={"classes": ("b", "a")})
+    source = f"data.source={tmp_path / 'x.npz'}"
+    fitted = convae.fit_prior(model, "class-gaussians", overrides=[source], out=tmp_path / "run").model
+    assert fitted.provenance.classes == ("a", "b")

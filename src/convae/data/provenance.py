@@ -113,6 +113,24 @@ def with_reading_options(given: Named, trained: Named) -> tuple[Named, dict[str,
     return ({name: {**options, **taken}}, taken) if taken else (given, {})
 
 
+def like_training_data(trained: Mapping[str, Any], source: Named) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The configuration of other data for a model, read as its training data was.
+
+    Args:
+        trained: the data configuration in the model; empty if unknown.
+        source: the other data.
+
+    Returns:
+        The configuration, and the reading options that the source takes over.
+    """
+    config, taken = {**trained, "source": source, "label": None}, dict[str, Any]()
+    if isinstance(config.get("missing"), float):  # dropped from the training data only
+        config["missing"] = None
+    if "source" in trained:
+        config["source"], taken = with_reading_options(source, trained["source"])
+    return config, taken
+
+
 def read_like(
     path: Path,
     trained: Named | None,

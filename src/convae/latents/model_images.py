@@ -14,7 +14,7 @@ from convae.core.names import count_text
 from convae.core.notes import note
 from convae.core.progress import Progress
 from convae.data import DataConfig, DataSet, Split, match_classes, open_data_set
-from convae.data.provenance import is_same_source, require_permission, with_reading_options
+from convae.data.provenance import is_same_source, like_training_data, require_permission
 from convae.data.sources import GIVEN
 from convae.data.splits.data_set import open_source_data
 from convae.data.splits.given_source import GivenSource
@@ -59,17 +59,11 @@ def open_model_images(
     else:
         given = trained["source"] if data is None else str(data) if isinstance(data, Path) else data
     is_own = data is None or ("source" in trained and is_same_source(given, trained["source"]))
+    config, reading_options = (trained, {}) if is_own else like_training_data(trained, given)
     channels, *size = model.input_shape
-    config: dict[str, Any] = {**trained, "channels": channels, "size": size}
+    config |= {"channels": channels, "size": size}
     if data_dir is not None:
         config["dir"] = data_dir
-    reading_options: dict[str, Any] = {}
-    if not is_own:
-        config |= {"source": given, "label": None}
-        if isinstance(config.get("missing"), float):  # dropped from the training data only
-            config["missing"] = None
-        if "source" in trained and held is None:
-            config["source"], reading_options = with_reading_options(given, trained["source"])
     read = parse(DataConfig, config, "data")
     data_set = (
         open_data_set(read, progress=progress) if held is None else open_source_data(held, read, progress=progress)

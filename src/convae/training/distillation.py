@@ -77,6 +77,7 @@ def distill(
         teacher, run = _open(model)
         new = _new_parts(teacher, decoder, encoder)
         kept = [name for name, _ in teacher.named_children() if name not in new]
+        read, overrides = choose_data(teacher, run, overrides, has_objects=data is not None)
         recipe: dict[str, Any] = {
             "name": safe_name(f"{_name(model, teacher)}-distilled"),
             "start": {
@@ -84,7 +85,7 @@ def distill(
                 "parts": kept,
             },
             "model": {**teacher.spec.model_dump(mode="json"), **new},
-            "data": {**choose_data(teacher, run, overrides, has_objects=data is not None), "augment": {}},
+            "data": {**read, "augment": {}},
             "objective": _objective(teacher, new),
             "training": {"freeze": [name for name in kept if name != "head"], "cache_latents": "encoder" not in new},
         }

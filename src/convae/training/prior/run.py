@@ -128,7 +128,7 @@ def _read_options(
 ) -> PriorRecipe:
     """The checked recipe of a new run."""
     opened, run = open_trained_model(model)
-    data = choose_data(opened, run, overrides, has_objects=given is not None)
+    data, overrides = choose_data(opened, run, overrides, has_objects=given is not None)
     written: dict[str, Any] = {
         "start": {"model": "start" if isinstance(model, VAE) else str(model_path(model, Path()))},
         "prior": prior,

@@ -181,7 +181,8 @@ class PriorTask(Task):
             start=self.sha256,
         )
         update: dict[str, Any] = {"prior": facts}
-        if model.provenance.classes is None and self.prior.classes and self.batches.classes:
-            update["classes"] = self.batches.classes
+        knows_classes = model.condition is not None or model.classifier is not None
+        if self.prior.classes and self.batches.classes and not knows_classes:
+            update["classes"] = self.batches.classes  # whose numbers are those of the prior
         model.provenance = model.provenance.model_copy(update=update)
         save(model, path)

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from convae.core.config import parse
+from convae.core.config import override, parse
 from convae.core.errors import ConfigError
 from convae.core.names import unknown_message
 from convae.core.paths import local_path
 from convae.core.trust import untrusted_names
-from convae.data.provenance import recorded_data_dir, require_permission
+from convae.data.provenance import is_same_source, like_training_data, recorded_data_dir, require_permission
+from convae.data.sources import GIVEN
 from convae.interop import IMPORTERS, import_model
 from convae.model.artifact import find, find_run, load, read_description
 from convae.model.pretrained import model_path
@@ -106,8 +107,12 @@ def open_trained_model(model: VAE | str | os.PathLike[str]) -> tuple[VAE, Path |
     return opened, find_run(path)
 
 
-def choose_data(model: VAE, run: Path | None, overrides: Sequence[str], *, has_objects: bool) -> dict[str, Any]:
-    """The data configuration of a recipe that starts from a trained model: that of its training, unless there is other.
+def choose_data(
+    model: VAE, run: Path | None, overrides: Sequence[str], *, has_objects: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """The data of a recipe that starts from a trained model, and the overrides without their source.
+
+    That of its training, unless there is other, which is read as that of the training was.
 
     Args:
         model: the model.
@@ -118,8 +123,15 @@ def choose_data(model: VAE, run: Path | None, overrides: Sequence[str], *, has_o
     Raises:
         ConfigError: the model does not record its training data, or an artifact may not open it.
     """
+    sources = [each for each in overrides if each.startswith("data.source=")]
+    others = [each for each in overrides if each not in sources]
+    if not (sources or has_objects):
+        return data_of_model(model, run), others
+    trained = dict(model.provenance.data)
+    source = {GIVEN: None} if has_objects else override({}, sources)["data"]["source"]
+    if "source" in trained and is_same_source(source, trained["source"]):
+        return {**trained, "source": source}, others
+    data, _ = like_training_data({**trained, "size": None, "channels": None}, source)
     if has_objects:
-        return {"validation": model.provenance.data.get("validation", 0.1)}
-    if any(each.startswith("data.source=") for each in overrides):
-        return {}
-    return data_of_model(model, run)
+        del data["source"]  # which is recorded from the objects
+    return data, others
