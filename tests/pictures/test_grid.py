@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from convae.core.errors import ConvaeError, DataError, ShapeError
-from convae.pictures.grid import compare, grid, pairs, strip
+from convae.pictures.grid import compare, grid, pairs
 from convae.pictures.sheet import GAP, MARGIN
 
 LONG = "an exceptionally long label with Donaudampfschifffahrtsgesellschaft"
@@ -85,7 +85,7 @@ def test_no_label_is_cut_off(sizes: tuple[int, ...], columns: int) -> None:
     for picture in (
         grid(images, row_labels=texts[: 6 // columns], column_labels=texts[:columns], captions=texts, title=LONG * 5),
         pairs(images, images, columns=columns, captions=texts, title=LONG),
-        strip(images, texts),
+        grid(images, columns=6, captions=texts),
     ):
         page = pixels(picture)
         border = np.concatenate([page[:9].ravel(), page[-9:].ravel(), page[:, :9].ravel(), page[:, -9:].ravel()])
@@ -140,7 +140,6 @@ def test_the_number_of_columns_leaves_few_places_empty() -> None:
     ("call", "error", "message"),
     [
         (lambda: grid(noise(0, 1, 4, 4)), DataError, "at least one image"),
-        (lambda: strip(noise(0, 1, 4, 4)), DataError, "at least one image"),
         (lambda: grid(np.full((1, 1, 2, 2), 3.0)), DataError, "3 to 3"),
         (lambda: grid(noise(4, 1, 4, 4), columns=0), DataError, "columns must be at least 1"),
         (lambda: pairs(noise(4, 1, 4, 4), noise(4, 1, 4, 4), columns=0), DataError, "columns must be at least 1"),

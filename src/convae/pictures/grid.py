@@ -1,4 +1,4 @@
-"""Sheets of images: grids, rows for comparison, originals with reconstructions, strips.
+"""Sheets of images: grids, rows for comparison, originals with reconstructions.
 
 Small images are enlarged by an integer factor without interpolation. Any number of channels; volumes are shown as
 slices and signals as line plots (see `images`).
@@ -7,7 +7,6 @@ slices and signals as line plots (see `images`).
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 
@@ -22,7 +21,7 @@ from convae.pictures.sheet import GAP, Row, sheet
 from convae.pictures.signals import panels
 from convae.pictures.style import BLUE, paler
 
-__all__ = ["compare", "grid", "pairs", "strip"]
+__all__ = ["compare", "grid", "pairs"]
 
 WIDTH = 950
 """Approximate width of a sheet in pixels, to which small images are enlarged by an integer factor."""
@@ -143,16 +142,6 @@ def grid(
         for number, (start, end) in enumerate(pairwise([0, *ends]))
     ]
     return sheet(rows, column_labels=heads, title=title)
-
-
-def strip(images: ArrayLike, labels: Sequence[str] | None = None, *, title: str | None = None) -> Image.Image:
-    """Images in one row, such as the steps of an interpolation, with a text below each.
-
-    Raises:
-        ShapeError: not a batch of signals, images or volumes.
-        DataError: no images, values out of range, or a wrong number of labels.
-    """
-    return grid(images, columns=sys.maxsize, captions=labels, title=title)  # one row
 
 
 def compare(
