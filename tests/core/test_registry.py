@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from convae.core.errors import ConfigError, TrustError
 from convae.core.registry import Registry, _entry_points, canonical_name
@@ -78,7 +79,10 @@ def test_listing_the_layers_and_importing_convae_load_no_torch() -> None:
 
 
 PIECE = '''
+import torch
 from {package}.base import Thing
+
+RAYS = torch.tensor([1, 2, 1])
 
 class Star(Thing):
     """A star from elsewhere."""
@@ -146,6 +150,13 @@ def test_a_dotted_path_names_any_class_of_the_kind(package: str, installed: Any)
     assert registry.get(f"{other}.pieces:Star").__module__ == f"{other}.pieces"
     assert canonical_name(f"{other}.pieces:Star") == f"{other}.pieces:Star"
     assert f"{other}.pieces.Star" not in registry
+
+
+def test_tensors_of_a_foreign_module_have_values(package: str, installed: Any) -> None:
+    other = installed({})
+    with torch.device("meta"):
+        star = Registry(package, "thing", "Thing").get(f"{other}.pieces:Star")
+    assert sys.modules[star.__module__].__dict__["RAYS"].tolist() == [1, 2, 1]
 
 
 def test_a_registry_of_functions_takes_functions_of_others(package: str, installed: Any) -> None:

@@ -16,11 +16,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
+from convae.core.errors import ShapeError
 from convae.data import Record
 from convae.evaluation import EncodedSplit, LatentMetric
 from convae.features import FeatureNetwork
 from convae.latents import EvalBatch
-from convae.model import ContextLayer, Layer, LikelihoodHead, Prior, require_images_like
+from convae.model import (
+    ContextLayer,
+    Flow,
+    Layer,
+    LikelihoodHead,
+    Prior,
+    ReceptiveField,
+    require_images_like,
+)
 from convae.model.bottlenecks.gaussian import Gaussian
 from convae.model.likelihoods.bernoulli import Bernoulli, BernoulliLikelihood
 from convae.objective import Critic, LossInputs, Term, batch_mean
@@ -28,6 +37,7 @@ from convae.testing import (
     check_bottleneck,
     check_discriminator,
     check_feature_network,
+    check_flow,
     check_layer,
     check_likelihood,
     check_metric,
@@ -102,6 +112,42 @@ class Counted(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + x.new_zeros(len(x)).view(-1, *(1,) * (x.ndim - 1))
+
+
+class Halved(Layer):
+    """A layer that adds pairs of rows, without a receptive field."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape)
+        if shape[1] % 2:
+            raise ShapeError("the number of rows must be even")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([x[:, :, ::2], x[:, :, 1::2]]).sum(0)
+
+
+class Pairs(Halved):
+    """A layer that adds pairs of rows."""
+
+    def receptive_field(self) -> ReceptiveField:
+        others = (1.0,) * (len(self.shape_in) - 2)
+        return ReceptiveField((2.0, *others), (2.0, *others))
+
+
+class OfClass(ContextLayer):
+    """A layer that adds a learned vector of the class."""
+
+    keeps_shape = True
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape)
+        self.table = nn.Embedding(2, shape[0])
+
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+        if context is None or context.labels is None:
+            return x
+        own: Tensor = self.table(context.labels)
+        return x + own.view(*x.shape[:2], *(1,) * (x.ndim - 2))
 
 
 class Placed(Layer):
@@ -232,6 +278,31 @@ class Unlearned(Normal):
             return super().log_prob(z)
 
 
+class Fixed(Normal):
+    """A prior whose exported graph is for one number of samples."""
+
+    def sample(self, count: int, noise: Any = None, labels: Any = None, temperature: float = 1.0) -> Tensor:
+        z = super().sample(count, noise, labels, temperature)
+        return z + z.new_zeros(len(z))[:, None]
+
+
+class CountedFlow(Flow):
+    """A flow whose exported graph is for one number of latents."""
+
+    def __init__(self, shape: Shape, features: Shape | None = None) -> None:
+        super().__init__(shape, features)
+        self.log_scale = nn.Parameter(torch.zeros(shape))
+
+    def forward(self, u: Tensor, features: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return u * self.log_scale.exp(), self.log_scale.sum().expand(len(u))
+
+    def inverse(self, z: Tensor, features: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return z * (-self.log_scale).exp(), -self.log_scale.sum().expand(len(z))
+
+    def reset(self, generator: torch.Generator | None = None) -> None:
+        nn.init.zeros_(self.log_scale)
+
+
 class Centered(Absolute):
     """A term that centers the images in place."""
 
@@ -300,6 +371,41 @@ class RenewedCritic(WithCritic):
     is_renewed = True
 
 
+class LinearNet(Critic):
+    """A critic that computes in the type of its weights."""
+
+    def __init__(self, image_shape: Shape) -> None:
+        super().__init__()
+        self.line = nn.Linear(math.prod(image_shape), 1)
+        nn.init.constant_(self.line.weight, 0.01)
+        nn.init.zeros_(self.line.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores: Tensor = self.line(images.flatten(1)).squeeze(1)
+        return scores
+
+    def loss(self, inputs: LossInputs) -> Tensor:
+        return F.softplus(-self(inputs.images)) + F.softplus(self(inputs.reconstruction.detach()))
+
+
+class Judged(Absolute):
+    """A term with a linear discriminator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._critic: tuple[LinearNet, ...] = ()
+
+    def bind(self, latent_shape: Shape, image_shape: Shape) -> None:
+        self._critic = self._critic or (LinearNet(image_shape),)
+
+    @property
+    def critic(self) -> LinearNet | None:
+        return next(iter(self._critic), None)
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        return F.softplus(-self._critic[0](inputs.reconstruction))
+
+
 class ScalarRows(Brightness):
     """A metric with a mean over the batch in place of rows."""
 
@@ -338,6 +444,13 @@ class Features(FeatureNetwork):
         return [self.layer(images).relu()]
 
 
+class Nameless(FeatureNetwork):
+    """A network that states neither its name nor a checksum."""
+
+    def maps(self, images: Any) -> list[Tensor]:
+        return [images.square()]
+
+
 class Shifted(Plain):
     """A discriminator that shifts the images in place."""
 
@@ -355,6 +468,7 @@ class Shifted(Plain):
         (check_layer, Report, "activity"),
         (check_layer, Counted, r"x\.shape"),
         (check_layer, Placed, "device"),
+        (check_layer, Halved, "receptive_field"),
         (check_bottleneck, Drawn, "two passes"),
         (check_likelihood, Clamping, "in place"),
         (check_likelihood, Beta, "of the value 0"),
@@ -364,6 +478,8 @@ class Shifted(Plain):
         (check_prior, Wide, "density of sample"),
         (check_prior, Deaf, "generator"),
         (check_prior, Unlearned, "log_scale"),
+        (check_prior, Fixed, r"x\.shape"),
+        (check_flow, CountedFlow, r"x\.shape"),
         (check_term, Centered, "in place"),
         (check_term, Relative, "earlier calls"),
         (check_term, ScalarCritic, "loss of its critic"),
@@ -373,6 +489,7 @@ class Shifted(Plain):
         (check_metric, ClampedRows, "in place"),
         (check_source, Reused, "threads"),
         (check_feature_network, Features, "other weights"),
+        (check_feature_network, Nameless, "name"),
         (check_discriminator, Shifted, "in place"),
     ],
 )
@@ -455,9 +572,12 @@ class Counting(torch.optim.Optimizer):
     ("check", "entry"),
     [
         (check_layer, WeightNorm),
+        (check_layer, Pairs),
+        (check_layer, OfClass),
         (check_prior, Normal),
         (check_term, Centers),
         (check_term, WithCritic),
+        (check_term, Judged),
         (check_discriminator, SpectralNorm),
         (check_metric, Entropy),
         (check_optimizer, Counting),

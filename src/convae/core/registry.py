@@ -13,6 +13,7 @@ decides which packages a saved model may import.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import pkgutil
@@ -160,7 +161,7 @@ class Registry:
         require_trust(f"the {self.kind} '{name}'", package)
         what = f"{self.kind} {called}"
         try:
-            found = getattr(importlib.import_module(module), attribute)
+            found = getattr(_import_foreign(module), attribute)
         except AttributeError as error:
             raise ConfigError(f"{what}: the module {module} has no {attribute!r}") from error
         except ModuleNotFoundError as error:
@@ -192,6 +193,13 @@ class Registry:
             f"Write {point.value} for the other",
             stacklevel=3,
         )
+
+
+def _import_foreign(module: str) -> Any:
+    """Imports a module of another package; its own tensors get values, also where models are made without them."""
+    torch = sys.modules.get("torch")
+    with contextlib.nullcontext() if torch is None else torch.device("cpu"):
+        return importlib.import_module(module)
 
 
 @cache

@@ -225,7 +225,11 @@ def trace(graph: Graph) -> TracedGraph:
     except ConvaeError:
         raise
     except Exception as error:  # tracing raises whatever the layers raise
-        raise ConfigError(f"graph '{graph.name}': cannot be exported: {one_line(error)[:300]}") from error
+        if "specialized" in str(error):
+            reason = "its code is for one number of images. Take it from x.shape[0], not len(x)"
+        else:
+            reason = one_line(error)[:300]
+        raise ConfigError(f"graph '{graph.name}': cannot be exported: {reason}") from error
     return TracedGraph(graph.name, program, graph.examples, inputs, graph.outputs)
 
 

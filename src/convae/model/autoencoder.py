@@ -184,13 +184,9 @@ class Autoencoder(GenerativeModel):
         return self._output(features, context)
 
     def _encode_pseudo(self, x: Tensor) -> Posterior:
-        """The posteriors of a prior's own images, in evaluation mode, with gradients.
-
-        Raises:
-            ConfigError: the model is conditional.
-        """
+        """The posteriors of a prior's own images, in evaluation mode, with gradients."""
         with evaluation_mode(self):
-            return self.bottleneck.posterior(call_module(self.encoder, self._conditioned(x, None), Context()))
+            return self.bottleneck.posterior(call_module(self.encoder, x, Context()))
 
     def _output(self, features: Tensor, context: Context, *, is_head: bool = False) -> Output:
         """Latents, posterior and likelihood of features, or of the bottleneck's head, in the model's mode."""

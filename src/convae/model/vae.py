@@ -54,7 +54,7 @@ class VAE(Autoencoder):
 
     Raises:
         ShapeError: a part does not accept its input shape, or the decoder's output does not match the images.
-        ConfigError: the model has a classifier and a condition.
+        ConfigError: the model has a classifier and a condition, or a condition and a prior that encodes images.
     """
 
     def __init__(
@@ -85,8 +85,7 @@ class VAE(Autoencoder):
         self.decoder = decoder
         self.classifier = classifier
         self.head = likelihood
-        self.prior: Prior = prior or build_prior(bottleneck.default_prior, bottleneck, decoder)
-        self.prior.bind(self._encode_pseudo, self.input_shape)
+        self._set_prior(prior or build_prior(bottleneck.default_prior, bottleneck, decoder))
         self._places = name_streams(self)
         self.latent_layout = LatentLayout(tuple((each.stream, each.latent_shape) for each in self.latent_modules))
         self._description: ModelDescription | None = None
@@ -109,11 +108,24 @@ class VAE(Autoencoder):
             prior: on the device of the model.
             entry: its name and arguments, for the description.
         """
-        self.prior = prior
-        prior.bind(self._encode_pseudo, self.input_shape)
+        self._set_prior(prior)
         if self._description is not None:
             written = self._description.written.model_copy(update={"prior": entry})
             self._description = ModelDescription.of(self, written)
+
+    def _set_prior(self, prior: Prior) -> None:
+        """Sets the prior, and gives it the encoder.
+
+        Raises:
+            ConfigError: it encodes images of its own, which have no labels, and the model is conditional.
+        """
+        if self.condition is not None and type(prior).bind is not Prior.bind:
+            raise ConfigError(
+                f"model '{self.name}' is conditional, but its prior {type(prior).__name__} encodes images of its own, "
+                "which have no labels. Use another prior, such as mixture"
+            )
+        prior.bind(self._encode_pseudo, self.input_shape)
+        self.prior = prior
 
     def with_sizes(self, sizes: int | Sequence[int]) -> VAE:
         """The same model for images of other sizes, with the same parameters, in evaluation mode.

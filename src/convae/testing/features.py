@@ -32,9 +32,9 @@ def check_feature_network(
     where = f"feature network {name}"
     with no_errors(where):
         made = build_feature_network({name: dict(NETWORKS.get(name).example if options is None else options)})
-    require(
-        made.name and made.preprocessing and len(made.sha256) == 64, f"{where}: name, sha256 or preprocessing lacks"
-    )
+    for what in ("name", "sha256", "preprocessing"):
+        require(getattr(made, what, ""), f"{where}: must define {what}")
+    require(len(made.sha256) == 64, f"{where}: sha256 must have 64 digits, got {made.sha256!r}")
     require(not any(each.requires_grad for each in made.parameters()), f"{where}: its weights require gradients")
     x, y = torch.rand(2, 3, *image_shape, generator=torch_generator(0, "images")).unbind()
     y = y.requires_grad_()

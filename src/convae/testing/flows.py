@@ -11,6 +11,9 @@ from convae.core.types import Shape
 from convae.model.flows import FLOWS
 from convae.model.flows.base import Flow, build_flow
 from convae.testing.entries import name_of, no_errors, require, unchanged
+from convae.testing.models import check_model, describe_decoder, describe_model
+
+_IMAGE: Shape = (1, 8, 8)
 
 
 def check_flow(flow: str | type[Flow]) -> None:
@@ -18,7 +21,7 @@ def check_flow(flow: str | type[Flow]) -> None:
 
     It starts close to the identity; `inverse` inverts `forward`; both return the log-determinant of their Jacobian, as
     torch computes it, in float64; they are independent of other latents of the batch; every parameter receives a
-    gradient; half precision is computed in float32.
+    gradient; half precision is computed in float32. A model with it can be described, saved, loaded and exported.
 
     Args:
         flow: class or registered name.
@@ -44,6 +47,9 @@ def check_flow(flow: str | type[Flow]) -> None:
         _check_gradients(made, noise, known, where)
         half = made.float()(noise.bfloat16(), None if known is None else known.bfloat16())
         require(half[0].dtype == half[1].dtype == torch.float32, f"{where}: bfloat16 is not computed in float32")
+    bottleneck = {"gaussian": {"latent": 3, "flow": entry}}
+    spec = describe_model(_IMAGE, ["flatten"], bottleneck, describe_decoder((3,), _IMAGE, 1), "bernoulli")
+    check_model(spec, f"flow {name}")
 
 
 def _values(shape: Shape, name: str) -> Tensor:

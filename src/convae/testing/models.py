@@ -50,7 +50,8 @@ def check_model(spec: dict[str, Any], where: str) -> None:
 def _check_gradients(model: VAE, where: str) -> None:
     # Inputs of both signs, since some layers pass only one of them.
     with unchecked_values():
-        out = model(example_images(model) * 2 - 1, torch_generator(1, "noise"))
+        # Labels, which layers may use.
+        out = model(example_images(model) * 2 - 1, torch_generator(1, "noise"), torch.tensor([0, 1, 0]))
     for name, term in out.terms.items():
         require(term.shape == (3,), f"{where}: term {name} has the shape {tuple(term.shape)}, must have (batch,)")
     cost = sum((term.sum() for term in out.terms.values()), -out.likelihood.log_prob(example_images(model)).sum())

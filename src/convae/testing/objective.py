@@ -88,6 +88,8 @@ def check_term(term: str | type[Term]) -> None:
     model = _model_for(made, where)
     _check_critic(name, made, model, where)
     for dtype in (torch.float32, torch.float64):
+        for critic in made.critics.values():
+            critic.to(dtype)
         _check_values(name, made.to(dtype), model.to(dtype), f"{where} in {dtype}".replace("torch.", ""))
 
 

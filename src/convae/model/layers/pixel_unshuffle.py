@@ -34,9 +34,6 @@ class PixelUnshuffle(Layer):
         """(batch, channel, *sizes) to (batch, channel times scales, *sizes / scale)."""
         less = tuple(size // scale for size, scale in zip(x.shape[2:], self.scale, strict=True))
         pairs = [number for pair in zip(less, self.scale, strict=True) for number in pair]
-        # A slice of a large image may end between two outputs; the rest belongs to the next slice.
-        for axis, (size, scale) in enumerate(zip(less, self.scale, strict=True), start=2):
-            x = x.narrow(axis, 0, size * scale)
         split = x.reshape(*x.shape[:2], *pairs)
         scales, sizes = [3 + 2 * n for n in range(self.axes)], [2 + 2 * n for n in range(self.axes)]
         return split.permute(0, 1, *scales, *sizes).reshape(x.shape[0], -1, *less)

@@ -165,7 +165,7 @@ class FeatureMap:
         halo: tuple[int, int] = (0, 0),
         work: int = 0,
     ) -> FeatureMap:
-        """A function that may be applied to any slice which begins at the start of an output row.
+        """A function that may be applied to any slice which begins and ends where an output row does.
 
         Args:
             compute: a slice, with the rows around it, to output rows; those at its borders may be wrong.
@@ -179,7 +179,7 @@ class FeatureMap:
 
         def rows(start: int, stop: int) -> Tensor:
             first = max(0, min(start * step // per - halo[0], size - 1) // step * step)
-            last = size if stop == end else min(size, (stop - 1) * step // per + 1 + halo[1])
+            last = size if stop == end else min(size, -(-((stop - 1) * step // per + 1 + halo[1]) // step) * step)
             skipped = first * per // step
             with as_current(None):
                 part = compute(self.rows(first, max(last, first + 1)))
