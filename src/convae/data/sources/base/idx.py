@@ -37,19 +37,14 @@ def read_idx(path: Path, axes: int) -> NDArray[np.uint8]:
     Raises:
         DataError: unreadable, not gzip or IDX, wrong axes or type, or a length that differs from the header.
     """
-    try:
-        with _opened(path) as file:
-            shape = _header(file, path, axes)
-            expected = math.prod(shape)
-            if expected > os.fstat(file.fileno()).st_size * _INFLATION:
-                raise DataError(f"{path}: damaged: too short for the {shape_text(shape)} values in its header")
-            content = file.read(expected)
-            # Reading to the end also verifies the checksum of a gzip file.
-            surplus = file.read(1)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: damaged gzip file ({error}). Download it again") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    with _opened(path) as file:
+        shape = _header(file, path, axes)
+        expected = math.prod(shape)
+        if expected > os.fstat(file.fileno()).st_size * _INFLATION:
+            raise DataError(f"{path}: damaged: too short for the {shape_text(shape)} values in its header")
+        content = file.read(expected)
+        # Reading to the end also verifies the checksum of a gzip file.
+        surplus = file.read(1)
     if len(content) != expected or surplus:
         found = "more" if surplus else f"only {len(content)}"
         raise DataError(f"{path}: damaged: expected {expected} values from its header, got {found}. Download it again")
@@ -62,23 +57,28 @@ def idx_shape(path: Path, axes: int) -> tuple[int, ...]:
     Raises:
         DataError: unreadable, or an invalid header.
     """
-    try:
-        with _opened(path) as file:
-            return _header(file, path, axes)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: damaged gzip file ({error}). Download it again") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    with _opened(path) as file:
+        return _header(file, path, axes)
 
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[BufferedIOBase]:
-    """Opens a file, decompressed if it is gzip; browsers decompress `.gz` files without renaming them."""
-    with contextlib.ExitStack() as stack:
-        file = stack.enter_context(open_regular(path))
-        packed = file.read(len(_GZIP)) == _GZIP
-        file.seek(0)
-        yield stack.enter_context(gzip.GzipFile(fileobj=file)) if packed else file  # type: ignore[misc]  # both buffered
+    """Opens a file, decompressed if it is gzip; browsers decompress `.gz` files without renaming them.
+
+    Raises:
+        DataError: it cannot be read, also inside the block.
+    """
+    try:
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(open_regular(path))
+            packed = file.read(len(_GZIP)) == _GZIP
+            file.seek(0)
+            opened = stack.enter_context(gzip.GzipFile(fileobj=file)) if packed else file
+            yield opened  # type: ignore[misc]  # both are buffered
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path}: damaged gzip file ({error}). Download it again") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def _header(file: BufferedIOBase, path: Path, axes: int) -> tuple[int, ...]:
