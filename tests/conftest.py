@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # Each worker of the suite, and each process it starts, works on one core: two that share two cores by two threads each
 # spend their time waiting for each other.
@@ -18,6 +18,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
+
+if TYPE_CHECKING:
+    from convae.data import Split
 
 # Folders of tests lie in memory where it has room for them: a disk waits for each that is removed.
 MEMORY = Path("/dev/shm")
@@ -65,3 +68,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache for tests that need none of their own."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def digits(shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Split:
+    """The 202 test digits, 1×8×8."""
+    from convae.data import DataConfig, open_split
+
+    monkeypatch.setenv("CONVAE_CACHE", str(shared_cache))
+    return open_split(DataConfig(source="digits"), "test")

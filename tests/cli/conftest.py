@@ -10,11 +10,6 @@ import convae
 from convae.model.provenance import Provenance
 
 
-@pytest.fixture(scope="session")
-def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture(autouse=True)
 def no_data_but_the_tests_own(shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONVAE_CACHE", str(shared_cache))

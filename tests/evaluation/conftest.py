@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from narrow import narrow
@@ -9,21 +7,7 @@ from torch import Tensor
 
 import convae
 from convae.core.random import torch_generator
-from convae.data import DataConfig, Split, open_split
 from convae.model.vae import VAE
-
-
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-def digits(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Split:
-    """The 202 test digits, 1×8×8."""
-    monkeypatch.setenv("CONVAE_CACHE", str(cache))
-    return open_split(DataConfig(source="digits"), "test")
-
 
 SIGMA = 0.3
 

@@ -227,8 +227,8 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-def split_of(model: VAE, count: int, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Split:
-    monkeypatch.setenv("CONVAE_CACHE", str(cache))
+def split_of(model: VAE, count: int, shared_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Split:
+    monkeypatch.setenv("CONVAE_CACHE", str(shared_cache))
     images = np.random.default_rng(0).random((count, *model.input_shape), np.float32)
     np.save(tmp_path / "images.npy", images)
     channels, *size = model.input_shape
@@ -238,10 +238,10 @@ def split_of(model: VAE, count: int, cache: Path, tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize(("kind", "count"), [("signal", 3), ("volume", 2), ("color", 1)])
 def test_any_shape_and_a_single_image_have_a_card(
-    kind: str, count: int, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, count: int, shared_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = convae.build({**MODELS[kind], "bottleneck": {"gaussian": {"latent": 2}}}, seed=1).eval()
-    split = split_of(model, count, cache, tmp_path, monkeypatch)
+    split = split_of(model, count, shared_cache, tmp_path, monkeypatch)
     card = plain(measure_card(model, split, features="efficientnet-lite0"))
     assert card.metrics["psnr"].value is not None
     assert "labels" in card.left_out["linear-probe"]

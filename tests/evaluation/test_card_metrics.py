@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -163,8 +164,10 @@ def test_the_distance_of_reconstructions_is_that_of_their_features(map_model: VA
     assert 0 <= low < wanted < high
 
 
-def test_one_image_has_no_distances_of_sets(map_model: VAE, cache: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CONVAE_CACHE", str(cache))
+def test_one_image_has_no_distances_of_sets(
+    map_model: VAE, shared_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONVAE_CACHE", str(shared_cache))
     one = open_split(DataConfig(source={"sprites": {"count": 1, "size": 8}}, channels=1), "all")
     report = evaluate(map_model, one, metrics=["default"], features=Pooled(layers="identity").eval())
     assert not any(name.endswith("pooled") for name in report.metrics)

@@ -124,8 +124,8 @@ def test_held_out_images_are_others() -> None:
 
 
 @pytest.fixture
-def sprites(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Split:
-    monkeypatch.setenv("CONVAE_CACHE", str(cache))
+def sprites(shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Split:
+    monkeypatch.setenv("CONVAE_CACHE", str(shared_cache))
     return open_split(DataConfig(source={"sprites": {"count": 300, "size": 16}}, channels=1), "all")
 
 

@@ -29,9 +29,9 @@ WHOLE = sum((0.0448, 0.2856, 0.3001, 0.2363, 0.1333))
 
 
 @pytest.fixture
-def photos(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Split:
+def photos(tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Split:
     """Five smooth pictures with noise, 3×40×48."""
-    monkeypatch.setenv("CONVAE_CACHE", str(cache))
+    monkeypatch.setenv("CONVAE_CACHE", str(shared_cache))
     (tmp_path / "photos").mkdir()
     generator = np.random.default_rng(0)
     for number in range(5):

@@ -23,9 +23,9 @@ DTYPE = torch.float64
 
 
 @pytest.fixture
-def dropped(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Split:
+def dropped(shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Split:
     """The 202 test digits with half of their pixels; the encoder sees the mean of the model in place of the others."""
-    monkeypatch.setenv("CONVAE_CACHE", str(cache))
+    monkeypatch.setenv("CONVAE_CACHE", str(shared_cache))
     return open_split(DataConfig(source="digits", missing=0.5, fill=0.3), "test")
 
 

@@ -70,9 +70,9 @@ def test_images_without_labels_have_none_by_any_name(digits: Split, tmp_path_fac
 
 
 def test_an_image_is_meant_by_its_number_or_its_name(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shared_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CONVAE_CACHE", str(cache))
+    monkeypatch.setenv("CONVAE_CACHE", str(shared_cache))
     for number, name in enumerate(("cats/tom.png", "cats/two.png", "dogs/rex.png", "dogs/two.png")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("L", (4, 4), 60 * number).save(tmp_path / name)
