@@ -90,15 +90,19 @@ def _check_device(network: Network, x: torch.Tensor, where: str) -> None:
 
 def _check_slices(spec: dict[str, Any], subject: str) -> None:
     """Compares an image in slices of two rows with the whole image."""
+    advice = "Define its receptive_field, or a larger one, or set over_positions = True"
     with no_errors(f"{subject}, in slices"), torch.no_grad():
         model = convae.build(spec).eval()
         x = example_images(model)
         whole = model(x)
         model.use_slices(2)
-        sliced = model(x)
+        try:
+            sliced = model(x)
+        except RuntimeError as error:
+            raise AssertionError(f"{subject}: fails in slices ({one_line(error)}). {advice}") from error
     for found, expected in ((sliced.latent, whole.latent), (sliced.likelihood.mean, whole.likelihood.mean)):
         equal = torch.allclose(found, expected, rtol=1e-3, atol=1e-4)
-        require(equal, f"{subject}: differs in slices. Its receptive field is too small, or set over_positions = True")
+        require(equal, f"{subject}: differs in slices. {advice}")
 
 
 def _around_layer(name: str, kind: type[Layer]) -> dict[str, Any]:

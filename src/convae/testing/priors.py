@@ -12,6 +12,7 @@ from convae.core.errors import ConfigError
 from convae.core.noise import CountedNoise
 from convae.core.random import torch_generator
 from convae.core.types import Shape
+from convae.interop.graphs import graph_names, trace_graph
 from convae.model.priors import PRIORS
 from convae.model.priors.base import Prior
 from convae.model.vae import VAE
@@ -39,7 +40,7 @@ def check_prior(prior: str | type[Prior]) -> None:
     """Checks the contract of a prior with its `example`, over a Gaussian latent or a codebook.
 
     Its samples are latents or codes of the right shape and equal for equal generators; log_prob and loss are finite; a
-    model with it can be described, saved and loaded.
+    model with it can be described, saved, loaded and exported.
 
     Args:
         prior: class or registered name.
@@ -65,6 +66,8 @@ def check_prior(prior: str | type[Prior]) -> None:
         check_stored_form(model, where)
         check_saved(model, where)
         check_summary(model, where)
+        if "sample" in graph_names(model):
+            trace_graph(model, "sample")
     shape = model.latent_shape[1:] if model.prior.draws_codes else model.latent_shape
     require(drawn[0].shape == (3, *shape), f"{where}: sample has the shape {tuple(drawn[0].shape)}")
     equal = torch.equal(*drawn) and torch.equal(*images)
