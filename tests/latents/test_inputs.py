@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,27 +14,30 @@ from convae.data import in_order
 
 
 @pytest.mark.parametrize(
-    ("interpolation", "binarize"),
-    [("bicubic", None), ("bilinear", None), ("bicubic", "dynamic"), ("bilinear", "threshold")],
+    ("channels", "options"),
+    [
+        (1, {}),
+        (1, {"interpolation": "bilinear"}),
+        (1, {"binarize": "dynamic"}),
+        (1, {"interpolation": "bilinear", "binarize": "threshold"}),
+        (3, {"resize_mode": "pad"}),
+        (3, {"missing": "alpha", "fill": 0.5, "binarize": "fixed"}),
+    ],
 )
-def test_a_file_becomes_the_image_of_the_data_set(interpolation: str, binarize: str | None, tmp_path: Path) -> None:
+def test_a_file_becomes_the_image_of_the_data_set(channels: int, options: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     for number in range(6):
-        values = np.random.default_rng(number).integers(0, 256, (19, 19), np.uint8)
-        Image.fromarray(values).save(tmp_path / "photos" / f"{number}.png")
+        values = np.random.default_rng(number).integers(0, 256, (19, 14, 4), np.uint8)
+        values[:9, :, 3], values[9:, :, 3] = 0, 255
+        pixels = values[..., 0] if channels == 1 else values
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{number}.png")
     recipe = {
-        "data": {
-            "source": str(tmp_path / "photos"),
-            "size": 8,
-            "channels": 1,
-            "interpolation": interpolation,
-            "binarize": binarize,
-        },
+        "data": {"source": str(tmp_path / "photos"), "size": 8, "channels": channels, **options},
         "model": {
-            "input": [1, 8, 8],
+            "input": [channels, 8, 8],
             "encoder": ["flatten"],
             "bottleneck": {"gaussian": {"latent": 2}},
-            "decoder": [{"linear": {"features": 64}}, {"unflatten": {"to": [1, 8, 8]}}],
+            "decoder": [{"linear": {"features": 64 * channels}}, {"unflatten": {"to": [channels, 8, 8]}}],
         },
         "training": {"steps": 1, "batch_size": 2, "pictures_every": 0},
     }

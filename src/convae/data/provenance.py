@@ -6,20 +6,28 @@ import contextlib
 import json
 import shlex
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from convae.core.arguments import Named, parse_arguments, split_name
+from convae.core.config import parse
 from convae.core.documents import read_mapping
 from convae.core.errors import ConfigError, ConvaeError, DataError
 from convae.core.names import escape_controls
 from convae.core.trust import untrusted_names
+from convae.core.types import Batch, Shape
+from convae.data.binarize import binarize
+from convae.data.config import DataConfig
 from convae.data.data_dirs import DataDirs
-from convae.data.images.conversion import preprocess
-from convae.data.images.pixels import Interpolation, Pixels, ResizeMode
-from convae.data.images.ranges import raw_values, spread
+from convae.data.images.tensors import to_unit
 from convae.data.sources import GIVEN, SOURCES, given_error, open_source, resolve_source
+from convae.data.sources.base import content_digest
+from convae.data.store.chunks import convert
+from convae.data.store.store import ImageFormat
 
 _REMOTE = {"hugging-face"}
 """Sources that open any data set on the network."""
@@ -131,43 +139,37 @@ def like_training_data(trained: Mapping[str, Any], source: Named) -> tuple[dict[
     return config, taken
 
 
-def read_like(
-    path: Path,
-    trained: Named | None,
-    size: Sequence[int],
-    *,
-    channels: int,
-    resize_mode: ResizeMode,
-    interpolation: Interpolation,
-) -> Pixels:
-    """Reads an image file with the options of the training data, and resizes it: (*size, channels).
+def read_like(path: Path, trained: Mapping[str, Any], shape: Shape) -> Batch:
+    """Reads an image file as the training images were read, as a batch of one.
 
     Args:
         path: path of the file.
-        trained: source of the training data, if known.
-        size: spatial sizes, height first.
-        channels: number of channels.
-        resize_mode: resizing to another aspect ratio.
-        interpolation: how pixels are interpolated.
+        trained: the data configuration in a model; empty if unknown.
+        shape: (channels, *sizes) of the images of the model.
 
     Raises:
         DataError: the file is not a readable image, or cannot be resized.
     """
-    given: Named = {"files": {"paths": [str(path)]}}
-    if trained is not None:
-        given, _ = with_reading_options(given, trained)
-    source = open_source(given, DataDirs())
+    config, _ = like_training_data(trained, {"files": {"paths": [str(path)]}})
+    config = {**config, "channels": shape[0], "size": shape[1:]}
+    read = parse(DataConfig, {key: value for key, value in config.items() if key != "dir"}, "data")
+    source, missing = open_source(read.source, DataDirs()), read.missing_values(stored=True)
+    origin = None if missing is None else missing.origin
     try:
         source.listing()
         kind = source.survey(sizes=False).kind
-        record = source.record(0, tuple(size))
-        bits = None if record.header is None else record.header.bits
-        values = spread(raw_values(record.pixels), bits, source.value_range, kind)
-        return preprocess(
-            values, size, channels=channels, resize_mode=resize_mode, interpolation=interpolation, kind=kind
-        )
+        image_format = ImageFormat(shape[1:], shape[0], read.resize_mode, kind, origin, read.interpolation)
+        record = source.record(0, shape[1:])
+        stored = convert(record, source.value_range, image_format)
     except DataError as error:
         raise DataError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+    images, weights = to_unit(torch.from_numpy(np.moveaxis(stored, -1, 0)[None].copy())), None
+    identity = np.frombuffer(record.identity or content_digest(record.pixels), np.uint8)[None]
+    if missing is not None:
+        images, weights = missing.apply(images, identity)
+    if read.binarize is not None:
+        images = binarize(images, read.binarize, identity, weights)
+    return Batch(images, None, torch.zeros(1, dtype=torch.int64), weights=weights)
 
 
 def _written_out(given: Named) -> tuple[str, dict[str, Any]]:

@@ -15,10 +15,8 @@ from convae.core.errors import ConfigError, DataError
 from convae.core.names import nearest_name
 from convae.core.paths import local_path
 from convae.core.types import Batch, Images, Latents
-from convae.data import Split, in_order, to_tensor
-from convae.data.binarize import binarize
+from convae.data import Split, in_order
 from convae.data.provenance import read_like
-from convae.data.sources.base import content_digest
 from convae.model.compatibility import check_labels
 from convae.model.inference import InferenceEngine, TorchEngine
 from convae.model.vae import VAE
@@ -65,17 +63,16 @@ def encode_inputs(
     for word in words:
         number = -1
         if is_image_file(word):
-            images.append(_read(model, local_path(word)))
-            weights.append(None)
+            batch = _read(model, local_path(word))
         else:
             split = open_split()
             place = find_image(word, split)
             batch = _read_batch(split, [place])
-            images.append(batch.images[0])
-            weights.append(None if batch.weights is None else batch.weights[0])
             if is_conditional:
                 check_labels(model, split.labels, split.source, split.classes)
                 number = -1 if split.labels is None else int(split.labels[place])
+        images.append(batch.images[0])
+        weights.append(None if batch.weights is None else batch.weights[0])
         if is_conditional and number < 0:
             if label is None:
                 raise ConfigError(f"model '{model.name}' is conditional: give the class of {word} (--label)")
@@ -145,26 +142,8 @@ def takes_image_files(model: VAE) -> bool:
     return len(model.input_shape) == 3 and model.input_shape[0] in (1, 3, 4)
 
 
-def _read(model: VAE, path: Path) -> Tensor:
-    """Reads an image file, preprocessed like the training images."""
-    channels, *sizes = model.input_shape
+def _read(model: VAE, path: Path) -> Batch:
+    """Reads an image file as the training images were read."""
     if not takes_image_files(model):
         raise DataError(f"{path}: model '{model.name}' takes no image files. Give positions or names of images")
-    trained = model.provenance.data
-    resize_mode = trained.get("resize_mode", "crop")
-    interpolation = trained.get("interpolation", "bicubic")
-    image = to_tensor(
-        read_like(
-            path,
-            trained.get("source"),
-            sizes,
-            channels=channels,
-            resize_mode=resize_mode,
-            interpolation=interpolation,
-        )
-    )
-    how = trained.get("binarize")
-    if how is None:
-        return image
-    identity = np.frombuffer(content_digest(path), np.uint8)  # as in a data set with this file
-    return binarize(image[None], how, identity[None])[0]
+    return read_like(path, model.provenance.data, model.input_shape)

@@ -18,7 +18,7 @@ from convae.data.images.conversion import alike, preprocess, preprocess_alike
 from convae.data.images.pixels import Pixels, as_kind
 from convae.data.images.ranges import Facts, measure, raw_values, spread
 from convae.data.io.retries import is_transient, retry, transient_error
-from convae.data.sources.base import Source, content_digest
+from convae.data.sources.base import Record, Source, content_digest
 from convae.data.store.store import ImageFormat, Store
 
 
@@ -97,7 +97,7 @@ class ChunkReader:
                     else None
                 )
                 if waiting is None:
-                    values[index] = self._preprocessed(pixels)
+                    values[index] = _fitted(pixels, self._image_format)
                 else:
                     together[waiting.shape][index] = waiting
         for images in together.values():
@@ -117,7 +117,7 @@ class ChunkReader:
             except Exception:  # Processing one by one finds the faulty image.
                 for index, pixels in images.items():
                     with self._excused(chunk, index):
-                        values[index] = self._preprocessed(pixels)
+                        values[index] = _fitted(pixels, self._image_format)
         chunk.skipped.sort()
         for index in sorted(values):
             raw = values[index].tobytes()
@@ -128,20 +128,6 @@ class ChunkReader:
             chunk.identities.append(found[index].identity.hex())
             content += raw
         return chunk, bytes(content)
-
-    def _preprocessed(self, pixels: Image.Image | Pixels) -> Pixels:
-        image_format = self._image_format
-        found = preprocess(
-            pixels,
-            image_format.size,
-            channels=image_format.stored_channels,
-            resize_mode=image_format.resize_mode,
-            interpolation=image_format.interpolation,
-            kind=image_format.kind,
-        )
-        if image_format.missing is not None and not found[..., -1].any():
-            raise DataError("all values are missing")
-        return found
 
     def _read(self, index: int) -> _Read:
         """Reads an image from the earlier store or the source."""
@@ -158,33 +144,11 @@ class ChunkReader:
             except DataError:
                 pass  # Damaged in the earlier store; read it from the source.
         record = retry(lambda: self._source.record(index, self._image_format.size))
-        span = self._source.value_range
-        values, weights = raw_values(record.pixels), record.mask
-        if self._image_format.missing == "nan" and isinstance(values, np.ndarray) and values.dtype.kind == "f":
-            weights = ~np.isnan(values).any(-1)
-            values = np.nan_to_num(values, nan=0.0) if span is None else np.where(np.isnan(values), span[0], values)
-        facts = measure(values, record.header, span)._replace(left_out=record.left_out)
-        bits = None if record.header is None else record.header.bits
+        values, weights = _observed(record, self._source.value_range, self._image_format)
+        facts = measure(values, record.header, self._source.value_range)._replace(left_out=record.left_out)
         identity = record.identity or content_digest(record.pixels)
-        rescaled = spread(values, bits, span, self._image_format.kind)
-        if self._image_format.missing in ("nan", "mask"):
-            rescaled = self._with_weights(rescaled, weights)
+        rescaled = _rescaled(record, values, weights, self._source.value_range, self._image_format)
         return _Read(rescaled, record.size, identity, facts)
-
-    def _with_weights(self, pixels: Image.Image | Pixels, weights: NDArray[Any] | None) -> Pixels:
-        """Pixels with a further channel of weights.
-
-        Raises:
-            DataError: the weights have another size, or the image would be resized.
-        """
-        values = preprocess(
-            pixels, self._image_format.size, channels=self._image_format.channels, kind=self._image_format.kind
-        )
-        if weights is None:
-            weights = np.ones(values.shape[:-1], bool)
-        if weights.shape != values.shape[:-1] or _sides(pixels) != values.shape[:-1]:
-            raise DataError("images with missing values cannot be resized. Leave out data.size")
-        return np.concatenate([values, as_kind(weights, values.dtype.name)[..., None]], -1)
 
     @contextlib.contextmanager
     def _excused(self, chunk: Chunk, index: int) -> Iterator[None]:
@@ -199,6 +163,84 @@ class ChunkReader:
             if is_transient(error):
                 raise transient_error(f"{self._source.name}: {self._names[index]}", error) from error
             chunk.skipped.append((index, str(error).partition("\n")[0] or type(error).__name__))
+
+
+def convert(record: Record, span: tuple[float, float] | None, image_format: ImageFormat) -> Pixels:
+    """An image as it is stored, (*size, channels), with a last channel of weights if values may be missing.
+
+    Args:
+        record: the image as read by a source.
+        span: the configured range of the source.
+        image_format: format of stored images.
+
+    Raises:
+        DataError: the image cannot be converted, or all of its values are missing.
+    """
+    values, weights = _observed(record, span, image_format)
+    return _fitted(_rescaled(record, values, weights, span, image_format), image_format)
+
+
+def _observed(
+    record: Record, span: tuple[float, float] | None, image_format: ImageFormat
+) -> tuple[Image.Image | NDArray[Any], NDArray[Any] | None]:
+    """The values of an image, without NaN that marks missing ones, and (*sizes,) weights if any may be missing."""
+    values = raw_values(record.pixels)
+    if image_format.missing != "nan" or not (isinstance(values, np.ndarray) and values.dtype.kind == "f"):
+        return values, record.mask
+    absent = np.isnan(values)
+    return np.where(absent, 0.0 if span is None else span[0], values), ~absent.any(-1) if absent.any() else None
+
+
+def _rescaled(
+    record: Record,
+    values: Image.Image | NDArray[Any],
+    weights: NDArray[Any] | None,
+    span: tuple[float, float] | None,
+    image_format: ImageFormat,
+) -> Image.Image | Pixels:
+    """Values over the range of their type, with a further channel of weights where the format has it."""
+    pixels = spread(values, None if record.header is None else record.header.bits, span, image_format.kind)
+    return _with_weights(pixels, weights, image_format) if image_format.missing in ("nan", "mask") else pixels
+
+
+def _with_weights(pixels: Image.Image | Pixels, weights: NDArray[Any] | None, image_format: ImageFormat) -> Pixels:
+    """Pixels with a further channel of weights.
+
+    Raises:
+        DataError: the weights have another size, or an image with weights would be resized.
+    """
+    values = preprocess(
+        pixels,
+        image_format.size,
+        channels=image_format.channels,
+        resize_mode=image_format.resize_mode,
+        interpolation=image_format.interpolation,
+        kind=image_format.kind,
+    )
+    if weights is None:
+        weights = np.ones(values.shape[:-1], bool)
+    elif weights.shape != values.shape[:-1] or _sides(pixels) != values.shape[:-1]:
+        raise DataError("images with missing values cannot be resized. Leave out data.size")
+    return np.concatenate([values, as_kind(weights, values.dtype.name)[..., None]], -1)
+
+
+def _fitted(pixels: Image.Image | Pixels, image_format: ImageFormat) -> Pixels:
+    """Pixels in the sizes, channels and type of the format.
+
+    Raises:
+        DataError: they cannot be converted, or all values are missing.
+    """
+    found = preprocess(
+        pixels,
+        image_format.size,
+        channels=image_format.stored_channels,
+        resize_mode=image_format.resize_mode,
+        interpolation=image_format.interpolation,
+        kind=image_format.kind,
+    )
+    if image_format.missing is not None and not found[..., -1].any():
+        raise DataError("all values are missing")
+    return found
 
 
 def _sides(pixels: Image.Image | Pixels) -> tuple[int, ...]:
