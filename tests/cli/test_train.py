@@ -18,8 +18,6 @@ from convae.training import run as run_module
 from convae.training.recipe.reading import read_recipe
 from convae.training.recipe.schema import Recipe
 
-WARMED = {**RECIPE, "objective": {"reconstruction": {}, "kl": {"weight": {"linear": {"epochs": 2}}}}}
-
 
 class CaughtError(Exception):
     """Carries the recipe that would have been trained."""
