@@ -36,7 +36,7 @@ def _block(kind: str, channels: int, activation: str, **given: Any) -> list[Any]
     return [{kind: {"channels": channels, "stride": 2, **given}}, "batch-norm", activation]
 
 
-def _vanilla(latent: int = 128) -> dict[str, Any]:
+def _vanilla() -> dict[str, Any]:
     """VanillaVAE of PyTorch-VAE at 64×64."""
     widths = [32, 64, 128, 256, 512]
     encoder = [layer for width in widths for layer in _block("conv", width, "leaky-relu")]
@@ -46,7 +46,7 @@ def _vanilla(latent: int = 128) -> dict[str, Any]:
     return {
         "input": [3, 64, 64],
         "encoder": [*encoder, "flatten"],
-        "bottleneck": {"gaussian": {"latent": latent}},
+        "bottleneck": {"gaussian": {"latent": 128}},
         "decoder": [*decoder, {"conv": {"channels": 3}}],
         "likelihood": {"gaussian": {"link": "tanh"}},
     }

@@ -70,9 +70,7 @@ class Rate:
         return f"{self.both / 1e9:,.0f} GFLOP/s ({self.precision}, {self.shape}, channels_last, forward and backward)"
 
 
-def measure_rate(
-    shape: Shape, precision: str, device: str, repeats: int = 5, clock: Callable[[], float] = time.perf_counter
-) -> Rate:
+def measure_rate(shape: Shape, precision: str, device: str, clock: Callable[[], float] = time.perf_counter) -> Rate:
     """The rate of a convolution on random values in channels_last, the fastest of some repeats."""
     kind = DTYPES[precision]
 
@@ -93,7 +91,7 @@ def measure_rate(
     def forward() -> None:
         layer(x)
 
-    seconds = [min(time_calls(run, device, repeats, clock=clock)) for run in (both, forward)]
+    seconds = [min(time_calls(run, device, clock=clock)) for run in (both, forward)]
     return Rate(shape, precision, shape.flops / seconds[0], shape.flops / 3 / seconds[1])
 
 
