@@ -143,15 +143,15 @@ class Ranks:
         """
         if self.count == 1:
             return work()
-        told: list[Any] = [None, None]
+        outcome: list[Any] = [None, None]
         if self.is_main:
             try:
-                told[0] = work()
+                outcome[0] = work()
             except ConvaeError as raised:
-                told[1] = raised
-        dist.broadcast_object_list(told, group=self._patient)
-        self._raise([told[1]])
-        result: _T = told[0]
+                outcome[1] = raised
+        dist.broadcast_object_list(outcome, group=self._patient)
+        self._raise([outcome[1]])
+        result: _T = outcome[0]
         return result
 
     def broadcast_tensors(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from convae.core.errors import DataError
 from convae.data import load, load_and_preprocess, preprocess, to_numpy, to_pil, to_tensor
-from convae.data.images.conversion import alike, preprocess_alike
+from convae.data.images.conversion import batchable_values, preprocess_batch
 from convae.data.images.pixels import Interpolation, ResizeMode, picture
 
 QUADRANTS: np.ndarray = np.kron(np.array([[0, 80], [160, 240]], np.uint8), np.ones((8, 8), np.uint8))
@@ -316,8 +316,8 @@ def test_images_of_one_shape_come_out_together_as_each_would_alone(
     resize_mode: ResizeMode, shape: tuple[int, int, int], into: tuple[int, int]
 ) -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, *shape), np.uint8)
-    given = [alike(picture(image) if place % 2 else image, shape[-1]) for place, image in enumerate(images)]
-    together = preprocess_alike([image for image in given if image is not None], into, resize_mode)
+    given = [batchable_values(picture(image) if place % 2 else image, shape[-1]) for place, image in enumerate(images)]
+    together = preprocess_batch([image for image in given if image is not None], into, resize_mode)
     alone = [preprocess(image, into, resize_mode=resize_mode) for image in images]
     np.testing.assert_array_equal(together, np.stack(alone))
 
@@ -335,7 +335,7 @@ def test_images_of_one_shape_come_out_together_as_each_would_alone(
     ids=["fewer channels", "transparent", "deep", "large", "gray picture", "transparent picture"],
 )
 def test_what_needs_more_than_resizing_goes_alone(image: Image.Image | np.ndarray, channels: int) -> None:
-    assert alike(image, channels) is None
+    assert batchable_values(image, channels) is None
 
 
 def test_a_number_is_a_square_and_a_size_that_cannot_be_is_named(

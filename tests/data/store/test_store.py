@@ -75,7 +75,7 @@ def test_images_that_fail_together_go_alone(monkeypatch: pytest.MonkeyPatch) -> 
     def fail(*_: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("convae.data.store.chunks.preprocess_alike", fail)
+    monkeypatch.setattr("convae.data.store.chunks.preprocess_batch", fail)
     assert levels(opened(Numbered(10))) == list(range(10))
 
 

@@ -122,8 +122,8 @@ def _sides(size: int | Sequence[int]) -> tuple[int, ...]:
     return sides
 
 
-def alike(image: Image.Image | Pixels, channels: int) -> NDArray[np.uint8] | None:
-    """The uint8 values of an image for `preprocess_alike`; None if it needs `preprocess`."""
+def batchable_values(image: Image.Image | Pixels, channels: int) -> NDArray[np.uint8] | None:
+    """The uint8 values of an image for `preprocess_batch`; None if it needs `preprocess`."""
     if isinstance(image, Image.Image):
         if channels == 4 or image.mode != MODES.get(channels) or image.has_transparency_data:
             return None
@@ -132,7 +132,7 @@ def alike(image: Image.Image | Pixels, channels: int) -> NDArray[np.uint8] | Non
     return image if fits and image.nbytes <= _SMALL else None  # type: ignore[return-value]  # they are bytes
 
 
-def preprocess_alike(
+def preprocess_batch(
     images: Sequence[NDArray[np.uint8]],
     size: Sequence[int],
     resize_mode: ResizeMode,

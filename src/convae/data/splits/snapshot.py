@@ -126,8 +126,8 @@ def describe_changes(before: Snapshot, now: Snapshot) -> str | None:
             "moved from another split": has_moved & (now.parts == number),
             "relabeled": is_relabeled & (now.parts == number),
         }
-        told = [f"{int(which.sum()):,} {what}" for what, which in counts.items() if which.any()]
-        phrases += [f"{part} {', '.join(told)}"] if told else []
+        counted = [f"{int(which.sum()):,} {what}" for what, which in counts.items() if which.any()]
+        phrases += [f"{part} {', '.join(counted)}"] if counted else []
     if not phrases:
         return None
     was_trained = np.isin(new_contents, digest_values(before.trained))

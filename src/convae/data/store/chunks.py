@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from convae.core.errors import DataError
-from convae.data.images.conversion import alike, preprocess, preprocess_alike
+from convae.data.images.conversion import batchable_values, preprocess, preprocess_batch
 from convae.data.images.pixels import Pixels, as_kind
 from convae.data.images.ranges import Facts, measure, raw_values, spread
 from convae.data.io.retries import is_transient, retry, transient_error
@@ -92,7 +92,7 @@ class ChunkReader:
                 found[index] = self._read(index)
                 pixels = found[index].pixels
                 waiting = (
-                    alike(pixels, image_format.channels)
+                    batchable_values(pixels, image_format.channels)
                     if image_format.kind == "uint8" and len(image_format.size) == 2 and image_format.missing is None
                     else None
                 )
@@ -105,7 +105,7 @@ class ChunkReader:
                 values.update(
                     zip(
                         images,
-                        preprocess_alike(
+                        preprocess_batch(
                             [*images.values()],
                             image_format.size,
                             image_format.resize_mode,
