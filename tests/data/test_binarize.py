@@ -148,3 +148,16 @@ def test_latents_of_dynamic_images_are_not_cached(tmp_path: Path) -> None:
     }
     with pytest.raises(ConfigError, match=r"data\.binarize changes the images"):
         convae.train(recipe, out=tmp_path / "run")
+
+
+@pytest.mark.parametrize("form", ["array", "dataset"])
+def test_given_images_have_the_pixels_of_their_training(form: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 1, 6, 7)).astype(np.uint8)
+    data: Any = pixels if form == "array" else torch.utils.data.TensorDataset(torch.from_numpy(pixels))
+    given = GivenData(data)
+    config = DataConfig(source={"given": given.recorded()}, binarize="fixed", validation=0)
+    trained = next(in_order(given.configure(config).split("train"), 20)).images
+    options = {"source": "digits", "binarize": "fixed"}
+    model = convae.build({"preset": "torch-vae", "input": [1, 6, 7], "latent": 2, "max_filters": 4})
+    model.provenance = model.provenance.model_copy(update={"data": options})
+    assert torch.equal(next(in_order(Session(model, data=data).images, 20)).images, trained)

@@ -82,8 +82,7 @@ class GivenImages:
     @cached_property
     def identities(self) -> NDArray[np.uint8]:
         """(images, 16) digest of each image; of its position in a dataset, whose images are not read for it."""
-        found = self._items.identities()[self._rows]
-        return found if self.is_hashed else _digests(found)
+        return self._items.digests()[self._rows]
 
     def describe(self) -> dict[str, Any]:
         """The facts that a metric measured on these images has to be published with."""
@@ -101,12 +100,6 @@ class GivenImages:
             **({} if self.binarize is None else {"binarize": self.binarize}),
             **({} if self.missing is None else {"missing": self.missing.origin or self.missing.fraction}),
         }
-
-
-def _digests(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(images, 16) digest of the bytes of each row; random numbers whose counters begin there do not overlap."""
-    found = b"".join(hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in values)
-    return np.frombuffer(found, np.uint8).reshape(-1, 16)
 
 
 class GivenData:

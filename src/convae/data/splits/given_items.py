@@ -47,6 +47,17 @@ class Items:
         """(images, 16) digest of each image, from which the split is chosen."""
         raise NotImplementedError
 
+    def digests(self) -> NDArray[np.uint8]:
+        """(images, 16) digest of each image; of its position in a dataset, whose images are not read for it.
+
+        Random numbers whose counters begin there do not overlap.
+        """
+        found = self.identities()
+        if self.is_hashed:
+            return found
+        rows = b"".join(hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in found)
+        return np.frombuffer(rows, np.uint8).reshape(-1, 16)
+
     def extremes(self) -> tuple[float, float]:
         """The smallest and the largest value, of a sample of the items if that is faster."""
         raise NotImplementedError

@@ -16,6 +16,8 @@ from convae.data.splits.given_items import open_items
 
 _READ = 256
 """Items that are read at a time for the digest."""
+_VERSION = 2
+"""Version of what a store holds of the images besides their values."""
 
 
 class GivenSource(Source):
@@ -31,7 +33,7 @@ class GivenSource(Source):
     def __init__(self, images: Any) -> None:
         super().__init__(DataDirs((), download=False))
         self._items, self._labels = open_items(images, None, channels_last=False)
-        self._lock = Lock()
+        self._digests, self._lock = self._items.digests(), Lock()
 
     @property
     def name(self) -> str:
@@ -39,9 +41,9 @@ class GivenSource(Source):
         return GivenImages.source
 
     def fingerprint(self) -> str:
-        """SHA-256 of all values and labels."""
+        """SHA-256 of all values and labels, and a version."""
         items, labels = self._items, self._labels
-        total = hashlib.sha256(repr((items.kind, items.shape, len(items))).encode())
+        total = hashlib.sha256(repr((_VERSION, items.kind, items.shape, len(items))).encode())
         for start in range(0, len(items), _READ):
             values = items.read(np.arange(start, min(start + _READ, len(items))))
             total.update(values.contiguous().numpy().tobytes())
@@ -64,4 +66,5 @@ class GivenSource(Source):
         """One item."""
         with self._lock:
             values = self._items.read(np.array([index]))[0]
-        return Record(values.movedim(0, -1).contiguous().numpy(), self._items.shape[1:])
+        identity = self._digests[index].tobytes()  # as in the training, whose random numbers depend on it
+        return Record(values.movedim(0, -1).contiguous().numpy(), self._items.shape[1:], identity)
