@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 import convae
-from benchmarks.records import add_result, is_measured, read_results
+from benchmarks.records import add_result, is_measured, mean_text, read_results
 from convae.data import DataConfig, open_split
 from convae.evaluation import evaluate
 from convae.pictures.style import PALETTE
@@ -113,19 +113,12 @@ def settings(path: Path) -> Mapping[tuple[str, float], list[dict[str, Any]]]:
     return {key: lines for key, lines in groups.items() if lines}
 
 
-def mean(lines: list[dict[str, Any]], name: str, digits: int) -> str:
-    """Mean and, of several, the standard deviation over the seeds."""
-    values = [line[name] for line in lines]
-    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.{digits}f}{spread}"
-
-
 def table(given: argparse.Namespace) -> None:
     """Prints the mean and the standard deviation over the seeds."""
     print("| method | weight | −log p(x given z), nats | KL, nats | active | MIG | FactorVAE score | modularity |")
     print("|---|---|---|---|---|---|---|---|")
     for (method, weight), lines in settings(given.results).items():
-        cells = " | ".join(mean(lines, name, digits) for name, digits in SHOWN.items())
+        cells = " | ".join(mean_text([line[name] for line in lines], digits) for name, digits in SHOWN.items())
         print(f"| {method} | {weight:g} | {cells} |")
 
 

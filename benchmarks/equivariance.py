@@ -24,8 +24,7 @@ import torch
 
 import convae
 from benchmarks.classifiers import Classifier, classifier, data_config, data_folder
-from benchmarks.priors import Results
-from benchmarks.records import finish_run
+from benchmarks.records import Results, finish_run
 from convae.core.random import torch_generator
 from convae.data import Split, in_order, open_split
 from convae.evaluation.distances import frechet_distance

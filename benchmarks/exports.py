@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import statistics
 import tempfile
@@ -25,8 +24,9 @@ from typing import Any
 import torch
 
 import convae
+from benchmarks.records import add_result, read_results
 from convae.core.errors import ConvaeError
-from convae.core.files import append, write_text
+from convae.core.files import write_text
 from convae.core.names import one_line, shape_text
 from convae.describe import resolve
 from convae.interop import choose_engine
@@ -156,16 +156,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/exports.md"))
     given = parser.parse_args()
     torch.set_num_threads(1)
-    read = given.results.read_text().splitlines() if given.results.exists() else []
-    known = {row["preset"]: row for row in map(json.loads, read)}
+    known = {row["preset"]: row for row in read_results(given.results)}
     for name in PRESETS.own_names():
         if name in known or (given.only and name not in given.only.split(",")):
             continue
         with tempfile.TemporaryDirectory(prefix="convae-") as cache:
             os.environ["CONVAE_CACHE"] = cache
             known[name] = examine(name, Path(cache))
-        append(given.results, json.dumps(known[name]) + "\n")
-        print(json.dumps(known[name]), flush=True)
+        print(add_result(given.results, known[name]), flush=True)
     rows = [known[name] for name in PRESETS.own_names() if name in known]
     missing = ", ".join(f"`{name}`" for name in PRESETS.own_names() if name not in known)
     end = f"\nNot measured yet: {missing}.\n" if missing else ""

@@ -24,7 +24,7 @@ import torch
 from torch import nn
 
 import convae
-from benchmarks.records import add_result, is_measured, read_results
+from benchmarks.records import add_result, is_measured, mean_text, read_results
 from convae.core.random import torch_generator
 from convae.data import DataConfig, in_order, open_split
 from convae.model.initialize import BATCH_NORM_SCALE, start_at_mean
@@ -122,17 +122,11 @@ def table(given: argparse.Namespace) -> None:
     columns = ["data", "latent", "steps", "initial values", "seeds", *map(str, steps), "validation", "seconds"]
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for key, lines in groups.items():
-        cells = [_spread([line["losses"][str(at)] for line in lines if str(at) in line["losses"]]) for at in steps]
+        losses = [[line["losses"][str(at)] for line in lines if str(at) in line["losses"]] for at in steps]
+        cells = [mean_text(values, 1) if values else "" for values in losses]
         seconds = statistics.mean(line["seconds"] for line in lines)
-        cells += [_spread([line["validation"] for line in lines]), f"{seconds:.0f}"]
+        cells += [mean_text([line["validation"] for line in lines], 1), f"{seconds:.0f}"]
         print(f"| {' | '.join([*map(str, key), str(len(lines)), *cells])} |")
-
-
-def _spread(values: list[float]) -> str:
-    """Mean and standard deviation."""
-    if not values:
-        return ""
-    return f"{statistics.mean(values):.1f}" + (f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else "")
 
 
 def main() -> None:

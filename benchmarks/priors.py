@@ -26,7 +26,7 @@ from torch.profiler import ProfilerActivity, profile
 
 import convae
 from benchmarks.classifiers import Classifier, accuracy, classifier, data_config, data_folder
-from benchmarks.records import add_result, finish_run, read_results
+from benchmarks.records import Results, finish_run
 from convae.core.random import torch_generator
 from convae.data import Split, in_order, open_split
 from convae.evaluation.distances import frechet_distance
@@ -130,23 +130,6 @@ def model_recipe(data: str, kind: Kind) -> dict[str, Any]:
         "objective": {"reconstruction": 1, **({"kl": 1} if kind in GAUSSIAN_KINDS else {})},
         "training": {"steps": STEPS[data][kind], "batch_size": 64, "pictures_every": 50, "optimizer": {"lr": 4e-3}},
     }
-
-
-class Results:
-    """Measurements in a file, one on each line, by name.
-
-    Args:
-        path: the file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.rows: dict[str, dict[str, Any]] = {row["name"]: row for row in read_results(path)}
-
-    def add(self, name: str, row: Mapping[str, Any]) -> None:
-        """Adds a measurement."""
-        self.rows[name] = {"name": name, **row}
-        print(add_result(self._path, self.rows[name]), flush=True)
 
 
 def figures(folder: Path, names: list[str]) -> None:

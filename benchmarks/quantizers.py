@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 import convae
-from benchmarks.records import add_result, is_measured, read_results
+from benchmarks.records import add_result, is_measured, mean_text, read_results
 from convae.core.code_usage import count_codes, summarize_usage
 from convae.core.posterior import CodePosterior
 from convae.data import DataConfig, in_order, open_split
@@ -219,13 +219,12 @@ def table(given: argparse.Namespace) -> None:
             columns = ["quantizer", "bits per image", "seeds", "PSNR, dB", "usage", *both]
             columns += ["perplexity, of the codes", "seconds"]
             print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
-        psnr = [line["psnr"] for line in lines]
-        spread = f" ± {statistics.stdev(psnr):.2f}" if len(lines) > 1 else ""
+        psnr = mean_text([line["psnr"] for line in lines], 2)
         usage = [min(line["usage"]) for line in lines]
         perplexity = statistics.mean(min(line["perplexity"]) for line in lines)
         second = f" {statistics.mean(min(line['usage with more']) for line in lines):.1%} |" if more else ""
         print(
-            f"| {name} | {lines[0]['bits']:,.0f} | {len(lines)} | {statistics.mean(psnr):.2f}{spread} "
+            f"| {name} | {lines[0]['bits']:,.0f} | {len(lines)} | {psnr} "
             f"| {statistics.mean(usage):.1%} (least {min(usage):.1%}) |{second} {perplexity:.1%} "
             f"| {statistics.mean(line['seconds'] for line in lines):.0f} |"
         )

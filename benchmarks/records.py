@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,29 @@ def add_result(path: Path, line: Mapping[str, Any]) -> Mapping[str, Any]:
     """Appends a result to the file, and returns it."""
     append(path, json.dumps(line, ensure_ascii=False) + "\n")
     return line
+
+
+class Results:
+    """Measurements in a file, one on each line, by name.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.rows: dict[str, dict[str, Any]] = {row["name"]: row for row in read_results(path)}
+
+    def add(self, name: str, row: Mapping[str, Any]) -> None:
+        """Adds a measurement."""
+        self.rows[name] = {"name": name, **row}
+        print(add_result(self._path, self.rows[name]), flush=True)
+
+
+def mean_text(values: Sequence[float], digits: int) -> str:
+    """Mean and, of several values, standard deviation: `1.23 ± 0.04`."""
+    mean = f"{statistics.fmean(values):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
 def finish_run(path: Path, begin: Callable[[], object]) -> None:

@@ -26,8 +26,7 @@ import torch
 
 import convae
 from benchmarks.classifiers import data_folder
-from benchmarks.priors import Results
-from benchmarks.records import finish_run
+from benchmarks.records import Results, finish_run, mean_text
 from convae.core.types import PerImage
 from convae.data import DataConfig, open_split
 from convae.evaluation import evaluate
@@ -208,9 +207,9 @@ def table(given: argparse.Namespace) -> None:
         for weight in sorted({row["weight"] for row in found if row["row"] == name}):
             own = [row for row in found if (row["row"], row["weight"]) == (name, weight) and row["seed"] in first]
             digits = zip(METRICS, (2, 3, 4, 4), strict=True)
-            cells = [_spread([row[key] for row in own], count) for key, count in digits]
-            change = _spread([row["psnr"] - first[row["seed"]]["psnr"] for row in own], 2)
-            ratio = _spread([100 * (row[METRICS[2]] / first[row["seed"]][METRICS[2]] - 1) for row in own], 1)
+            cells = [mean_text([row[key] for row in own], count) for key, count in digits]
+            change = mean_text([row["psnr"] - first[row["seed"]]["psnr"] for row in own], 2)
+            ratio = mean_text([100 * (row[METRICS[2]] / first[row["seed"]][METRICS[2]] - 1) for row in own], 1)
             print(f"| {name} | {weight:,g} | {' | '.join(cells)} | {change} | {ratio}% | {len(own)} |")
     print("\n| data | runs | diverged | largest squared error, relative | at the end | accuracy |")
     print("|---|---|---|---|---|---|")
@@ -220,11 +219,6 @@ def table(given: argparse.Namespace) -> None:
         diverged, largest = sum(row["diverged"] for row in own), max(row["largest"] for row in own)
         ends = f"{_range([row['last'] for row in own])} | {_range([row['accuracy'] for row in own])}"
         print(f"| {data} | {len(own)} | {diverged} | {largest:.2f} | {ends} |")
-
-
-def _spread(values: list[float], digits: int) -> str:
-    mean = f"{statistics.fmean(values):.{digits}f}"
-    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
 def _range(values: list[float]) -> str:

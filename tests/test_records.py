@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from training.runs import RECIPE, StopAt, content
 
-from benchmarks.records import add_result, finish_run, is_measured, read_results
+from benchmarks.records import Results, add_result, finish_run, is_measured, mean_text, read_results
 from convae.training import train
 
 
@@ -19,6 +19,16 @@ def test_a_result_is_a_line_and_is_found_by_some_of_its_entries(tmp_path: Path) 
     assert read_results(path) == results
     assert is_measured(path, {"data": "größer", "seed": 1})
     assert not is_measured(path, {"data": "größer", "seed": 2})
+
+
+def test_results_are_kept_by_name(tmp_path: Path) -> None:
+    Results(tmp_path / "results.jsonl").add("first", {"psnr": 20.5})
+    assert Results(tmp_path / "results.jsonl").rows == {"first": {"name": "first", "psnr": 20.5}}
+
+
+def test_a_mean_of_several_values_has_their_standard_deviation() -> None:
+    assert mean_text([1.25], 1) == "1.2"
+    assert mean_text([1.0, 2.0, 3.0], 2) == "2.00 ± 1.00"
 
 
 def test_a_stopped_run_is_continued_and_a_finished_one_is_left(tmp_path: Path) -> None:
