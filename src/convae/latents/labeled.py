@@ -282,7 +282,7 @@ class _RejectionSampler:
         if self.model.classifier is not None:
             device = next(self.model.parameters()).device
             return self.model.classify(z.to(device)).softmax(1).double().cpu()
-        assert self.known is not None  # checked by `known_classes`
+        assert self.known is not None  # checked by `sampleable_classes`
         return self.known.posterior(z)
 
 
