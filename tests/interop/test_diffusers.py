@@ -432,7 +432,7 @@ def test_presets_are_exported(spec: dict[str, Any], tmp_path: Path) -> None:
         assert torch.equal(before(images).likelihood.mean, after(images).likelihood.mean)
 
 
-def test_a_decoder_that_is_trained_further_goes_back_to_diffusers(tmp_path: Path) -> None:
+def test_a_decoder_that_is_trained_further_is_exported(tmp_path: Path) -> None:
     theirs: Any = original("flux-1", tmp_path / "vae")
     run("import", tmp_path / "vae", "--size", 16, "--out", tmp_path / "model")
     images = torch.rand(16, 3, 16, 16, generator=torch_generator(0, "images"))
@@ -482,7 +482,7 @@ def test_the_measured_scale_of_latents_is_exported(tmp_path: Path) -> None:
     )
 
 
-def test_a_decoder_that_was_trained_on_goes_back_to_diffusers(tmp_path: Path) -> None:
+def test_adapters_become_weights_for_diffusers(tmp_path: Path) -> None:
     before = original("sd", tmp_path / "theirs").state_dict()
     images = torch.rand(8, 3, 16, 16, generator=torch_generator(0, "images"))
     run = train(
