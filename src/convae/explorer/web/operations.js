@@ -211,35 +211,33 @@ function pool(isMaximum) {
   };
 }
 
-// Reduction over axes that the result keeps with a size of one.
-function reduce(initial, combine, finish = (value) => value) {
+// For each part of the input along axes that the result keeps with a size of one: a number of its values.
+function overAxes(summary) {
   return ({ inputs: [x], out, inputShapes: [source], options: { axes } }) => {
     const strides = stridesOf(source);
     const kept = source.map((size, axis) => (axes.includes(axis) ? 1 : size));
     const starts = positions(kept, strides), inner = positions(axes.map((a) => source[a]), axes.map((a) => strides[a]));
+    const summarize = summary(x, inner);
     return () => {
-      for (let i = 0; i < starts.length; i++) {
-        let total = initial;
-        for (let j = 0; j < inner.length; j++) total = combine(total, x[starts[i] + inner[j]]);
-        out[i] = finish(total, inner.length);
-      }
+      for (let i = 0; i < starts.length; i++) out[i] = summarize(starts[i]);
     };
   };
 }
 
+function reduce(initial, combine, finish = (value) => value) {
+  return overAxes((x, inner) => (start) => {
+    let total = initial;
+    for (let j = 0; j < inner.length; j++) total = combine(total, x[start + inner[j]]);
+    return finish(total, inner.length);
+  });
+}
+
 function extremum(isBetter) {
-  return ({ inputs: [x], out, inputShapes: [source], options: { axes } }) => {
-    const strides = stridesOf(source);
-    const kept = source.map((size, axis) => (axes.includes(axis) ? 1 : size));
-    const starts = positions(kept, strides), inner = positions(axes.map((a) => source[a]), axes.map((a) => strides[a]));
-    return () => {
-      for (let i = 0; i < starts.length; i++) {
-        let best = 0;
-        for (let j = 1; j < inner.length; j++) if (isBetter(x[starts[i] + inner[j]], x[starts[i] + inner[best]])) best = j;
-        out[i] = best;
-      }
-    };
-  };
+  return overAxes((x, inner) => (start) => {
+    let best = 0;
+    for (let j = 1; j < inner.length; j++) if (isBetter(x[start + inner[j]], x[start + inner[best]])) best = j;
+    return best;
+  });
 }
 
 function gather(tableOf) {
