@@ -105,8 +105,8 @@ class TrainingReport(Callback):
             self._bar.update(self._task, completed=step, total=trainer.total_steps, metrics=metrics, description=where)
         elif now >= self._next_line and trainer.stopped:
             self._next_line = now + console.INTERVAL
-            told = [f"{self._epoch(step)}, step {step:,} of {trainer.total_steps:,}", self._metrics.partition(" (")[0]]
-            self._say(", ".join(filter(None, [*told, f"{self._rate(trainer):,.0f} images/s", self._left(trainer)])))
+            parts = [f"{self._epoch(step)}, step {step:,} of {trainer.total_steps:,}", self._metrics.partition(" (")[0]]
+            self._say(", ".join(filter(None, [*parts, f"{self._rate(trainer):,.0f} images/s", self._left(trainer)])))
 
     def on_log(self, row: dict[str, Any]) -> None:
         """Keeps the newest training metrics; prints a line for each validation."""

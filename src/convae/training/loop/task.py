@@ -95,7 +95,7 @@ class SavedAs:
 class Task(ABC):
     """A training task: modules, updates of each stage, batches, validation, pictures and saving.
 
-    Training a VAE, fitting a prior over latents and distilling a decoder are tasks. A task must define `updates`,
+    Training a VAE and fitting a prior to latents are tasks. A task must define `updates`,
     `save` and `description`.
 
     Attributes:
