@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from convae.core.errors import DataError, OutputError
+from convae.core.errors import DataError
+from convae.core.files import require_free
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,9 +24,8 @@ def new_files(folder: Path, names: Sequence[str], force: bool) -> list[Path]:
         OutputError: one of them exists and `force` is not set.
     """
     paths = [folder / name for name in names]
-    existing = [path for path in paths if path.exists()]
-    if existing and not force:
-        raise OutputError(f"{existing[0]}: already exists. Choose another folder, or use --force to overwrite")
+    for path in paths:
+        require_free(path, force=force)
     return paths
 
 

@@ -39,7 +39,7 @@ def explore(
     Example: `convae explore RUN --out explorer.html --open`
     """
     from convae.cli._screen import results, work_bar, wrote
-    from convae.core.errors import OutputError
+    from convae.core.files import require_free
     from convae.explorer import ExplorerServer, write_page
 
     chosen = None if projection == "none" else projection
@@ -54,8 +54,7 @@ def explore(
             with contextlib.suppress(KeyboardInterrupt):
                 server.serve_forever()
         return
-    if out.exists() and not force:
-        raise OutputError(f"{out}: already exists. Choose another --out, or use --force to replace it")
+    require_free(out, force=force)
     with work_bar() as bar:
         session = open_session(model, data, bar, default_split="all", label=label)
         write_page(session, out, projection=chosen)

@@ -43,13 +43,12 @@ def import_(
     Example: `convae import stable-diffusion/vae --size 64 --out model`
     """
     from convae.cli._screen import notes, work_bar, wrote
-    from convae.core.errors import OutputError
+    from convae.core.files import require_free
     from convae.core.names import shape_text
     from convae.interop import import_model
     from convae.model.artifact import save
 
-    if out.exists() and not force:
-        raise OutputError(f"{out}: already exists. Choose another --out, or use --force to replace it")
+    require_free(out, force=force)
     with work_bar() as bar:
         model = import_model(path, importer, key, None if size is None else (size, size), progress=bar)
     save(model, out)

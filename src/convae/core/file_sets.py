@@ -7,8 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from convae.core.errors import OutputError
-from convae.core.files import read_bytes, write_json, writing_errors
+from convae.core.files import read_bytes, require_free, write_json, writing_errors
 
 LIST = ".convae-files.json"
 """Name of the file that lists the set in a folder."""
@@ -27,9 +26,8 @@ def begin_file_set(folder: Path, names: Sequence[str], *, force: bool) -> list[P
         OutputError: files exist and `force` is not set, or the folder cannot be written.
     """
     earlier = _listed(folder)
-    there = next((name for name in [*names, *earlier] if (folder / name).exists()), None)
-    if there is not None and not force:
-        raise OutputError(f"{folder / there}: already exists. Choose another --out, or use --force to replace it")
+    for name in (*names, *earlier):
+        require_free(folder / name, force=force)
     with writing_errors(folder):
         _remove_files(folder, set(earlier) - set(names))
     # Written before the first file, so that it covers the files of a killed process.

@@ -112,6 +112,16 @@ def writing_errors(path: Path) -> Iterator[None]:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
+def require_free(path: Path, *, force: bool) -> None:
+    """Checks that a file or folder may be written.
+
+    Raises:
+        OutputError: it exists and `force` is not set.
+    """
+    if path.exists() and not force:
+        raise OutputError(f"{path}: already exists. Choose another place, or use --force to replace it")
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file atomically; its folder is created if missing.
 

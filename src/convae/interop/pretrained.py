@@ -15,8 +15,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from convae.core.errors import ArtifactError, ConfigError, DataError, OutputError
-from convae.core.files import writing_errors
+from convae.core.errors import ArtifactError, ConfigError, DataError
+from convae.core.files import require_free, writing_errors
 from convae.core.folders import new_folder
 from convae.core.names import one_line, unknown_message
 from convae.core.paths import local_path
@@ -76,8 +76,8 @@ def pull_pretrained(
     target = pretrained_cache() / name if out is None else out
     if out is None and not force and _is_verified(target, model):
         return PulledModel(target, None)
-    if out is not None and out.exists() and not force:
-        raise OutputError(f"{out}: already exists. Choose another --out, or use --force to replace it")
+    if out is not None:
+        require_free(out, force=force)
     written = _origin(name, model) if origin is None else origin
     if "://" not in written and not written.startswith(PREFIX):
         _install(local_path(written) / name, target, model, is_cache=out is None)

@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 
 from convae.core.cache import cache_directory
 from convae.core.checked_files import read_checked_json, read_tensors, with_checksum
-from convae.core.errors import ArtifactError, ConfigError, OutputError
-from convae.core.files import write_json
+from convae.core.errors import ArtifactError, ConfigError
+from convae.core.files import require_free, write_json
 from convae.core.folders import new_folder
 from convae.core.names import one_line
 from convae.core.paths import local_path
@@ -83,8 +83,7 @@ def pull_model(
     if origin is not None:
         raise ConfigError(f"{source}: the origin (--from) is that of pretrained models by name; see `convae models`")
     out = _default_folder(source, is_remote) if out is None else out
-    if out.exists() and not force:
-        raise OutputError(f"{out}: already exists. Choose another --out, or use --force to replace it")
+    require_free(out, force=force)
     digest = None if sha256 is None else sha256.lower()
     if digest is not None and not re.fullmatch(r"[0-9a-f]{64}", digest):
         raise ConfigError(f"sha256: expected 64 hexadecimal digits, got '{sha256}'")

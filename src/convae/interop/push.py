@@ -16,7 +16,7 @@ from typing import Any
 
 from convae.core.checked_files import read_checked_json, read_tensors, with_checksum
 from convae.core.errors import ArtifactError, ConfigError, ConvaeError, DataError, OutputError
-from convae.core.files import encode_text, read_bytes, replacing
+from convae.core.files import encode_text, read_bytes, replacing, require_free
 from convae.core.names import one_line
 from convae.core.paths import local_path
 from convae.core.version import VERSION
@@ -90,8 +90,7 @@ def push_model(
     path = local_path(target)
     if path.suffix != ARCHIVE:
         raise ConfigError(f"{target}: expected hf:OWNER/NAME, or an archive such as model{ARCHIVE}")
-    if path.exists() and not force:
-        raise OutputError(f"{path}: already exists. Choose another name, or use --force to replace it")
+    require_free(path, force=force)
     _pack(folder, path)
     return PushedModel(str(path), sha256_of(path))
 
