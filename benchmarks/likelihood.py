@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 import convae
 from benchmarks.records import add_result, read_results
+from convae.core.allocator import keep_freed_memory
 from convae.core.output import importance_bound
 from convae.core.random import torch_generator
 from convae.data import DataConfig, in_order, open_split
@@ -58,6 +59,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--against", type=Path, default=None, help="another estimate, of the same seed")
     args = parser.parse_args()
+    keep_freed_memory()
     model = convae.load(args.model).eval()
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stub
     split = open_split(DataConfig(source=args.data, dir=args.data_dir), args.split)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from convae.core.layout import repeat_rows
 from convae.core.noise import CountedNoise, Generators, named_noise, repeat_noise
 from convae.core.posterior import Posterior
 from convae.core.types import PerImage, Shape
@@ -124,7 +125,7 @@ class Context:
         """A copy to continue the pass with every image repeated `samples` times in a row, each with its own noise."""
 
         def rows(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return {name: each.repeat_interleave(samples, 0) for name, each in named.items()}
+            return {name: repeat_rows(each, samples) for name, each in named.items()}
 
         fresh = self.continued(
             noise=repeat_noise(self.noise, samples),

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from convae.core.layout import repeat_rows
 from convae.core.noise import Generators
 
 Shape = tuple[int, ...]
@@ -98,14 +99,14 @@ class Batch:
         if count == 1:
             return self
         return Batch(
-            images=self.images.repeat_interleave(count, 0),
+            images=repeat_rows(self.images, count),
             labels=None if self.labels is None else self.labels.repeat_interleave(count, 0),
             indices=self.indices.repeat_interleave(count, 0),
             start=self.start * count,
             global_size=None if self.global_size is None else self.global_size * count,
             labeled_fraction=self.labeled_fraction,
             data_size=self.data_size,
-            weights=None if self.weights is None else self.weights.repeat_interleave(count, 0),
+            weights=None if self.weights is None else repeat_rows(self.weights, count),
         )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from convae.core.context import Context, LatentModule, call_module
 from convae.core.errors import ConfigError
 from convae.core.joint_posterior import JointPosterior
+from convae.core.layout import repeat_rows
 from convae.core.noise import Generators
 from convae.core.output import Likelihood, ModelCalls, Output
 from convae.core.posterior import CodePosterior, Posterior
@@ -132,7 +133,7 @@ class Autoencoder(GenerativeModel):
         is_drawn = self.training or noise is not None
         context = Context(noise, tensor_or_none(labels), "posterior" if is_drawn else "mean")
         if count > 1:
-            values, context = values.repeat_interleave(count, 0), context.repeated(count)
+            values, context = repeat_rows(values, count), context.repeated(count)
         return self._output(values, context, is_head=True)
 
     @explain_mixed_types
@@ -180,7 +181,7 @@ class Autoencoder(GenerativeModel):
         context = Context(noise, tensor_or_none(labels), "posterior" if is_drawn else "mean")
         features = self._features(x, labels, context)
         if count > 1:
-            features, context = features.repeat_interleave(count, 0), context.repeated(count)
+            features, context = repeat_rows(features, count), context.repeated(count)
         return self._output(features, context)
 
     def _encode_pseudo(self, x: Tensor) -> Posterior:

@@ -58,7 +58,9 @@ class Residual(ContextLayer):
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         """(batch, channel, *sizes) to the output shape of the branch."""
-        return torch.add(call_module(self.skip, x, context), self.branch(x, context))
+        skip = call_module(self.skip, x, context)
+        # A sum has the memory layout of its first term: that of convolutions, where `x` was a vector before.
+        return torch.add(self.branch(x, context), skip)
 
     def compute_in_slices(self, x: FeatureMap, context: Context | None = None) -> FeatureMap:
         """The sum of the rows of both."""
