@@ -153,3 +153,10 @@ def test_what_cannot_be_distilled_is_refused(teacher: Path, tmp_path: Path) -> N
         train(
             {**RECIPE, "model": model, "start": start, "objective": {"distillation": {}, "kl": {}}}, out=tmp_path / "x"
         )
+
+
+def test_latents_of_images_that_differ_between_epochs_are_not_cached(tmp_path: Path) -> None:
+    recipe = {**RECIPE, "data": {"source": "digits", "binarize": "dynamic"}}
+    teacher = train(recipe, out=tmp_path / "teacher", overrides=["training.epochs=1"])
+    run = distill(teacher, overrides=SHORT, out=tmp_path / "run")
+    assert (run.recipe.data.binarize, run.recipe.training.cache_latents) == ("dynamic", False)

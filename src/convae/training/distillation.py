@@ -78,6 +78,7 @@ def distill(
         new = _new_parts(teacher, decoder, encoder)
         kept = [name for name, _ in teacher.named_children() if name not in new]
         read, overrides = choose_data(teacher, run, overrides, has_objects=data is not None)
+        caches = "encoder" not in new and read.get("binarize") != "dynamic"  # whose images differ between epochs
         recipe: dict[str, Any] = {
             "name": safe_name(f"{_name(model, teacher)}-distilled"),
             "start": {
@@ -87,7 +88,7 @@ def distill(
             "model": {**teacher.spec.model_dump(mode="json"), **new},
             "data": {**read, "augment": {}},
             "objective": _objective(teacher, new),
-            "training": {"freeze": [name for name in kept if name != "head"], "cache_latents": "encoder" not in new},
+            "training": {"freeze": [name for name in kept if name != "head"], "cache_latents": caches},
         }
         return train(
             recipe,
