@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from convae.core.arguments import Named
 from convae.core.context import Context, LatentModule
@@ -68,11 +67,3 @@ class Bottleneck(LatentModule):
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Initializes parameters and buffers, with a CPU generator."""
         raise NotImplementedError
-
-
-def project(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Applies a 1×1 convolution, or a linear layer to a vector: (batch, channel, *sizes) to (batch, row, *sizes)."""
-    if features.ndim == 2:
-        return F.linear(features, weight, bias)
-    convolve = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[features.ndim]
-    return convolve(features, weight.view(*weight.shape, *(1,) * (features.ndim - 2)), bias)

@@ -6,20 +6,18 @@ import math
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from convae.core.arguments import Named, Positive
 from convae.core.context import Context
 from convae.core.device import is_on_meta
-from convae.core.errors import ShapeError
-from convae.core.names import shape_text
 from convae.core.posterior import CodePosterior
 from convae.core.types import Latents, Shape
-from convae.model.bottlenecks.base import Bottleneck, project
+from convae.model.bottlenecks._head import HeadBottleneck
 from convae.model.quantizers.base import CodeIndices, QuantizerEntry, build_quantizer
 
 
-class Codes(Bottleneck):
+class Codes(HeadBottleneck):
     """Codes of a quantizer: each position of a latent map, or a latent vector as a whole, becomes a code.
 
     The head, a linear layer for vectors and a 1×1 convolution for maps, maps features to the quantizer's channels. The
@@ -48,15 +46,7 @@ class Codes(Bottleneck):
         super().__init__()
         made = build_quantizer(quantizer, latent if head or latent else shape[0])
         self.latent_shape = (made.channels, *shape[1:])
-        if head:
-            self.weight = nn.Parameter(torch.empty(made.channels, shape[0]))
-            self.bias = nn.Parameter(torch.empty(made.channels))
-        elif shape[0] != made.channels:
-            raise ShapeError(
-                f"expected {made.channels} feature channels for codes of {made.channels} without a head, got "
-                f"{shape_text(shape)}"
-            )
-        self.head = head
+        self._make_head(shape, made.channels, head, f"codes of {made.channels}")
         self.quantizer = made
         if not is_on_meta():
             self.reset()
@@ -82,10 +72,6 @@ class Codes(Bottleneck):
         """Features to code vectors; reports the terms of the quantizer."""
         return self.from_head(self.head_output(x), context)
 
-    def head_output(self, features: Tensor) -> Latents:
-        """Features in the codes' space, (batch, channel, *grid)."""
-        return project(features, self.weight, self.bias) if self.head else features
-
     def from_head(self, values: Tensor, context: Context | None = None) -> Latents:
         """Vectors in the codes' space to code vectors; reports the terms of the quantizer."""
         latent: Latents = self.quantizer(values, context, self.stream)
@@ -103,6 +89,4 @@ class Codes(Bottleneck):
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Initializes the quantizer and the head."""
         self.quantizer.reset(generator)
-        if self.head:
-            self.weight.copy_(torch.randn(self.weight.shape, generator=generator) / math.sqrt(self.weight.shape[1]))
-            self.bias.zero_()
+        super().reset(generator)

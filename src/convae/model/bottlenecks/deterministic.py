@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from convae.core.arguments import Positive
 from convae.core.context import Context
 from convae.core.device import is_on_meta
-from convae.core.errors import ConfigError, ShapeError
-from convae.core.names import shape_text
+from convae.core.errors import ConfigError
 from convae.core.precision import at_least_float32
 from convae.core.types import Shape
-from convae.model.bottlenecks.base import Bottleneck, project
+from convae.model.bottlenecks._head import HeadBottleneck
 from convae.model.posteriors.deterministic import DeterministicPosterior
 
 
-class Deterministic(Bottleneck):
+class Deterministic(HeadBottleneck):
     """A latent without noise: the model is an autoencoder (Ghosh et al. 2020, arXiv:1903.12436; WAE, arXiv:1711.01558).
 
     It has no KL divergence and no ELBO: `kl` cannot be a term, and terms that act on the latents take its place. What
@@ -44,13 +41,7 @@ class Deterministic(Bottleneck):
                 raise ConfigError("'latent' is missing. Give the latent dimension")
             latent = shape[0]
         self.latent_shape = (latent, *shape[1:])
-        if head:
-            self.weight = nn.Parameter(torch.empty(latent, shape[0]))
-            self.bias = nn.Parameter(torch.empty(latent))
-        elif shape[0] != latent:
-            raise ShapeError(f"expected {latent} feature channels for latent: {latent} without a head, got "
-                             f"{shape_text(shape)}")  # fmt: skip
-        self.head = head
+        self._make_head(shape, latent, head, f"latent: {latent}")
         if not is_on_meta():
             self.reset()
 
@@ -58,17 +49,6 @@ class Deterministic(Bottleneck):
         """The latent of features, (batch, *features), in float32 or wider."""
         return DeterministicPosterior(at_least_float32(self.head_output(features)))
 
-    def head_output(self, features: Tensor) -> Tensor:
-        """The latent, (batch, *latent)."""
-        return project(features, self.weight, self.bias) if self.head else features
-
     def from_head(self, values: Tensor, context: Context | None = None) -> Tensor:
         """The latent, reported to the context."""
         return (context or Context()).draw_latent(self.stream, DeterministicPosterior(at_least_float32(values)))
-
-    @torch.no_grad()
-    def reset(self, generator: torch.Generator | None = None) -> None:
-        """Initializes the head."""
-        if self.head:
-            self.weight.copy_(torch.randn(self.weight.shape, generator=generator) / math.sqrt(self.weight.shape[1]))
-            self.bias.zero_()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from convae.core.arguments import Positive
 from convae.core.context import Context
@@ -17,7 +16,7 @@ from convae.core.names import shape_text
 from convae.core.posterior import MIN_LOGVAR, GaussianPosterior
 from convae.core.precision import at_least_float32, with_gradient_of
 from convae.core.types import Shape
-from convae.model.bottlenecks.base import Bottleneck, project
+from convae.model.bottlenecks._head import HeadBottleneck
 from convae.model.flows.base import FlowEntry, build_flow
 from convae.model.posteriors.flow import FlowPosterior
 from convae.model.posteriors.full_gaussian import FullGaussianPosterior
@@ -31,7 +30,7 @@ MAX_FULL = 512
 """Largest latent with a full covariance, whose head has rows for each pair of values."""
 
 
-class Gaussian(Bottleneck):
+class Gaussian(HeadBottleneck):
     """Gaussian posterior, diagonal by default (Kingma & Welling 2013, arXiv:1312.6114).
 
     The head, a linear layer for vectors and a 1×1 convolution for maps, maps features to mean and log-variance.
@@ -80,14 +79,7 @@ class Gaussian(Bottleneck):
                     f"{shape_text(self.latent_shape)}. End the encoder with flatten"
                 )
             rows += latent * (latent - 1) // 2
-        if head:
-            self.weight = nn.Parameter(torch.empty(rows, shape[0]))
-            self.bias = nn.Parameter(torch.empty(rows))
-        elif shape[0] != rows:
-            raise ShapeError(
-                f"expected {rows} feature channels for latent: {latent} without a head, got {shape_text(shape)}"
-            )
-        self.head = head
+        self._make_head(shape, rows, head, f"latent: {latent}")
         self.flow = None if flow is None else build_flow(flow, self.latent_shape, shape)
         self.is_diagonal = covariance == "diagonal" and flow is None
         if not is_on_meta():
@@ -95,12 +87,12 @@ class Gaussian(Bottleneck):
 
     def posterior(self, features: Tensor) -> GaussianPosterior | FullGaussianPosterior | FlowPosterior:
         """Posterior q(z | x) of features, (batch, *features), in float32 or wider."""
-        own = self._gaussian(project(features, self.weight, self.bias) if self.head else features)
+        own = self._gaussian(super().head_output(features))
         return own if self.flow is None else FlowPosterior(own, self.flow, features)
 
     def head_output(self, features: Tensor) -> Tensor:
         """Mean, log-variance and covariance of features, (batch, row, *sizes); the features where a flow sees them."""
-        return project(features, self.weight, self.bias) if self.head and self.flow is None else features
+        return super().head_output(features) if self.flow is None else features
 
     def from_head(self, values: Tensor, context: Context | None = None) -> Tensor:
         """The latent, (batch, *latent), of the result of `head_output`."""
@@ -111,10 +103,9 @@ class Gaussian(Bottleneck):
     @torch.no_grad()
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Initializes the head, with small weights for the log-variance, and the flow."""
+        super().reset(generator)
         if self.head:
-            self.weight.copy_(torch.randn(self.weight.shape, generator=generator) / math.sqrt(self.weight.shape[1]))
             self.weight[self.latent_shape[0] :] *= LOGVAR_SCALE
-            self.bias.zero_()
         if self.flow is not None:
             self.flow.reset(generator)
 

@@ -16,7 +16,8 @@ from convae.core.errors import ShapeError
 from convae.core.names import shape_text
 from convae.core.precision import at_least_float32, with_gradient_of
 from convae.core.types import Latents, Shape
-from convae.model.bottlenecks.base import Bottleneck, project
+from convae.model.bottlenecks._head import project
+from convae.model.bottlenecks.base import Bottleneck
 from convae.model.posteriors.von_mises_fisher import VonMisesFisherPosterior
 
 MAX_CONCENTRATION = 10_000.0
