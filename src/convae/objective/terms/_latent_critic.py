@@ -11,11 +11,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from convae.core.arguments import Positive, PositiveFloat
-from convae.core.errors import ConfigError
-from convae.core.joint_posterior import JointPosterior
 from convae.core.random import torch_generator
 from convae.core.types import PerImage, Shape
-from convae.objective.terms.base import NO_CODES, Critic, CriticTerm, LossInputs
+from convae.objective.terms._latents import latents_of
+from convae.objective.terms.base import Critic, CriticTerm, LossInputs
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 """Decay of a running mean of Adam."""
@@ -73,20 +72,6 @@ class LatentCriticTerm(CriticTerm[LatentCritic]):
         """
         logits: PerImage = self.bound_critic(latents_of(inputs))
         return logits
-
-
-def latents_of(inputs: LossInputs) -> Tensor:
-    """(row, value): the latents.
-
-    Raises:
-        ConfigError: they are codes, or several.
-    """
-    posterior = inputs.output.posterior
-    if isinstance(posterior, JointPosterior):
-        raise ConfigError("needs a model with one latent. Use kl")
-    if posterior.is_discrete:
-        raise ConfigError(NO_CODES)
-    return inputs.output.latent.flatten(1)
 
 
 @torch.no_grad()

@@ -13,13 +13,13 @@ from torch.nn import functional as F
 
 from convae.core.arguments import PositiveFloat
 from convae.core.errors import ConfigError
-from convae.core.names import shape_text
 from convae.core.precision import at_least_float32, full_precision
 from convae.core.random import torch_generator
 from convae.core.types import Images, PerImage, Shape
 from convae.features.networks.base import FeatureNetwork, NetworkEntry, build_feature_network
 from convae.objective.terms._balance import BalancedCritic
 from convae.objective.terms._latent_critic import Beta
+from convae.objective.terms._latents import require_latent_map
 from convae.objective.terms.base import CriticTerm, LossInputs
 
 Margin = Annotated[float, Field(ge=0, le=2)]
@@ -116,11 +116,7 @@ class Alignment(CriticTerm[FeatureProjection]):
             ConfigError: the latent is no map of height and width, or the network has no such map.
             ShapeError: the network does not accept the images.
         """
-        if len(latent_shape) != 3:
-            raise ConfigError(
-                f"needs a model with one latent map of height and width, got the latent {shape_text(latent_shape)}. "
-                "Use a preset with a map, such as tokenizer-tiny-f4, or remove this term"
-            )
+        require_latent_map(latent_shape)
         like = next((each for each in self.network.state_dict().values() if each.is_floating_point()), torch.zeros(()))
         with torch.no_grad():
             maps = self.network.eval().maps(like.new_zeros(1, *image_shape))

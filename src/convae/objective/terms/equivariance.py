@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convae.core.errors import ConfigError
-from convae.core.names import shape_text
 from convae.core.noise import CountedNoise, draw_integers
 from convae.core.random import torch_generator
 from convae.core.types import PerImage, Shape
+from convae.objective.terms._latents import require_latent_map
 from convae.objective.terms.base import LossInputs, Term
 
 STREAM = "equivariance"
@@ -64,11 +64,7 @@ class Equivariance(Term):
         Raises:
             ConfigError: it is a vector, has one position, or is not of images with height and width.
         """
-        if len(latent_shape) != 3 or math.prod(latent_shape[1:]) == 1:
-            raise ConfigError(
-                f"needs a model with one latent map of height and width, got the latent {shape_text(latent_shape)}. "
-                "Use a preset with a map, such as tokenizer-tiny-f4, or remove this term"
-            )
+        require_latent_map(latent_shape, positions=2)
 
     def forward(self, inputs: LossInputs) -> PerImage:
         """The value of each image."""

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from convae.core.arguments import Positive, PositiveFloat
 from convae.core.noise import normal_like
 from convae.core.types import PerImage
-from convae.objective.terms._latent_critic import Beta, LatentCritic, LatentCriticTerm, latents_of
+from convae.objective.terms._latent_critic import Beta, LatentCritic, LatentCriticTerm
+from convae.objective.terms._latents import latents_of
 from convae.objective.terms.base import LossInputs
 
 

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from convae.core.arguments import PositiveFloat
 from convae.core.errors import ConfigError
-from convae.core.joint_posterior import JointPosterior
 from convae.core.precision import full_precision
 from convae.core.types import PerImage
-from convae.objective.terms.base import NO_CODES, LossInputs, Term
+from convae.objective.terms._latents import latents_of
+from convae.objective.terms.base import LossInputs, Term
 
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Factors on the squared bandwidth of WAE-MMD."""
@@ -56,12 +56,7 @@ class MMD(Term):
 
     def forward(self, inputs: LossInputs) -> PerImage:
         """The estimate of the batch, for each image."""
-        if isinstance(inputs.output.posterior, JointPosterior):
-            raise ConfigError("needs a model with one latent. Use kl")
-        if inputs.output.posterior.is_discrete:
-            raise ConfigError(NO_CODES)
-        latent = inputs.output.latent
-        z = latent.flatten(1)
+        z = latents_of(inputs)
         prior = inputs.calls.sample_prior().flatten(1).to(z)
         count = len(z)
         if count == 1:
