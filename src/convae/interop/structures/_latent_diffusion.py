@@ -136,16 +136,6 @@ def require_equal_widths(encoder: LatentDiffusionSide, decoder: LatentDiffusionS
         raise ConfigError(f"expected decoder stages of {encoder.channels} channels, got {decoder.channels}")
 
 
-def require_equal_images(in_channels: int, out_channels: int) -> None:
-    """Checks that inputs and outputs have equal channels.
-
-    Raises:
-        ConfigError: their channels differ.
-    """
-    if in_channels != out_channels:
-        raise ConfigError(f"config.json: in_channels is {in_channels}, but out_channels is {out_channels}")
-
-
 def _has_attention(block_types: Sequence[str]) -> tuple[bool, ...]:
     return tuple(kind.startswith("Attn") for kind in block_types)
 

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from convae.core.arguments import NonNegative, Positive
+from convae.core.arguments import Positive
 from convae.core.errors import ConfigError
 from convae.core.types import Shape
 from convae.interop.structures._deep_compression import decoder_config, encoder_config
-from convae.interop.structures.base import Number, Stages, Structure, require_deterministic
+from convae.interop.structures._deterministic import SIZE, Counts, DeterministicStructure, require_deterministic
+from convae.interop.structures.base import Number, Stages, Structure
 from convae.model.provenance import LatentScale
 from convae.model.published.dc_ae import DCAESide, decoder_layers, encoder_layers
 from convae.model.published.layers import TO_UNIT, PublishedLayer
 from convae.model.vae import VAE
 
-SIZE = 512
-"""Image size, which is not in the configuration."""
 Kind = Literal["ResBlock", "EfficientViTBlock"]
 Norm = Literal["rms_norm", "batch_norm", "layer_norm"]
 Act = Literal["silu", "swish", "relu", "gelu"]
-Counts = Annotated[tuple[Annotated[NonNegative, Field(le=1_000)], ...], Field(min_length=1, max_length=16)]
 Scales = Annotated[tuple[Annotated[tuple[Positive, ...], Field(max_length=8)], ...], Field(max_length=16)]
 _SCALES = ((), (), (), (5,), (5,), (5,))
 _CHANNELS = (128, 256, 512, 512, 1024, 1024)
 
 
-class AutoencoderDC(Structure):
+class AutoencoderDC(DeterministicStructure):
     """The deep compression autoencoder of SANA and others: preset `dc-ae`.
 
     The arguments are the keys of its `config.json`.
@@ -106,15 +104,6 @@ class AutoencoderDC(Structure):
                 **decoder_config(model.spec.decoder),
             },
         )
-
-    @property
-    def input(self) -> Shape:
-        """Square images of 512 pixels."""
-        return self._images
-
-    def bottleneck(self) -> dict[str, Any]:
-        """A deterministic bottleneck without a head."""
-        return {"deterministic": {"head": False}}
 
     def encoder(self) -> list[PublishedLayer]:
         """Images in [0, 1] to latents."""

@@ -14,11 +14,10 @@ from convae.interop.structures._latent_diffusion import (
     SampleSize,
     UpBlocks,
     config_of_sides,
-    require_equal_images,
     require_equal_widths,
     side_of_state,
 )
-from convae.interop.structures.base import Blocks, Number, Numbers, Stages, Structure
+from convae.interop.structures.base import Blocks, Number, Numbers, Stages, Structure, require_equal_images
 from convae.model.bottlenecks.gaussian import Gaussian
 from convae.model.provenance import LatentScale
 from convae.model.published.latent_diffusion import LatentDiffusionSide

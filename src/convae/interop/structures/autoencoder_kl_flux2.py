@@ -16,10 +16,9 @@ from convae.interop.structures._latent_diffusion import (
     SampleSize,
     UpBlocks,
     config_of_sides,
-    require_equal_images,
 )
 from convae.interop.structures.autoencoder_kl import describe_gaussian, quant_convs, require_gaussian
-from convae.interop.structures.base import Blocks, Stages
+from convae.interop.structures.base import Blocks, Stages, require_equal_images
 from convae.model.provenance import LatentScale
 from convae.model.published.latent_diffusion import LatentDiffusionSide
 from convae.model.vae import VAE

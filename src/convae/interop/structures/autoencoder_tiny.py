@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
-
-from convae.core.arguments import NonNegative, Positive
+from convae.core.arguments import Positive
 from convae.core.description import LayerSpec
 from convae.core.errors import ConfigError
 from convae.core.types import Shape
-from convae.interop.structures.base import Number, Stages, Structure, require_deterministic
+from convae.interop.structures._deterministic import SIZE, Counts, DeterministicStructure, require_deterministic
+from convae.interop.structures.base import Number, Stages, Structure, require_equal_images
 from convae.model.provenance import LatentScale
 from convae.model.published.layers import PublishedLayer
 from convae.model.published.taesd import decoder_layers, encoder_layers
 from convae.model.vae import VAE
 
-SIZE = 512
-"""Image size, which is not in the configuration."""
-Counts = Annotated[tuple[Annotated[NonNegative, Field(le=1_000)], ...], Field(min_length=1, max_length=16)]
 
-
-class AutoencoderTiny(Structure):
+class AutoencoderTiny(DeterministicStructure):
     """The small autoencoders TAESD, TAESDXL, TAESD3 and TAEF1: preset `taesd`.
 
     The arguments are the keys of its `config.json`. `forward` of diffusers also rounds latents to 8 bits, unlike its
@@ -52,8 +47,7 @@ class AutoencoderTiny(Structure):
         scaling_factor: Number = 1.0,
         shift_factor: Number = 0.0,
     ) -> None:
-        if in_channels != out_channels:
-            raise ConfigError(f"config.json: in_channels is {in_channels}, but out_channels is {out_channels}")
+        require_equal_images(in_channels, out_channels)
         pairs = {
             "encoder": (encoder_block_out_channels, num_encoder_blocks),
             "decoder": (decoder_block_out_channels, num_decoder_blocks),
@@ -100,15 +94,6 @@ class AutoencoderTiny(Structure):
                 "shift_factor": scale.mean[0] if scale.mean else 0.0,
             },
         )
-
-    @property
-    def input(self) -> Shape:
-        """Square images of 512 pixels, those of Stable Diffusion."""
-        return self._images
-
-    def bottleneck(self) -> dict[str, Any]:
-        """A deterministic bottleneck without a head."""
-        return {"deterministic": {"head": False}}
 
     def encoder(self) -> list[PublishedLayer]:
         """Images in [0, 1] to latents."""

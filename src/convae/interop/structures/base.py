@@ -15,7 +15,6 @@ from convae.core.description import to_plain
 from convae.core.errors import ConfigError
 from convae.core.names import flow_repr
 from convae.core.types import Shape
-from convae.model.bottlenecks.deterministic import Deterministic
 from convae.model.layers.base.network import canonical_list
 from convae.model.provenance import LatentScale
 from convae.model.published.layers import PublishedLayer
@@ -184,15 +183,14 @@ class Structure(ABC):
         return plain
 
 
-def require_deterministic(model: VAE) -> None:
-    """Checks that the bottleneck is deterministic, without a head, with a latent map.
+def require_equal_images(in_channels: int, out_channels: int) -> None:
+    """Checks that inputs and outputs have equal channels.
 
     Raises:
-        ConfigError: it is another one.
+        ConfigError: their channels differ.
     """
-    bottleneck = model.bottleneck
-    if not isinstance(bottleneck, Deterministic) or bottleneck.head or len(bottleneck.latent_shape) != 3:
-        raise ConfigError("bottleneck: expected deterministic with head: false and a latent map")
+    if in_channels != out_channels:
+        raise ConfigError(f"config.json: in_channels is {in_channels}, but out_channels is {out_channels}")
 
 
 def _renamings(layer: nn.Module, place: str, published: PublishedLayer) -> Iterator[Renaming]:
