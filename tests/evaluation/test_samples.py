@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
 import torch
 from evaluation.conftest import Linear
 from narrow import narrow
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
@@ -87,6 +89,21 @@ def test_the_blocks_of_the_kernel_distance_are_random_where_both_sets_are_sorted
     assert abs(found.value) < 0.1 * apart
     assert found.interval is not None
     assert found.interval[0] < 0 < found.interval[1]
+
+
+@pytest.mark.parametrize("blocks", [2, 3, 4, 21])
+def test_the_interval_of_the_kernel_distance_is_that_of_the_mean_of_few_blocks(
+    blocks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = normal(blocks, 1, "blocks")[:, 0].double().numpy()
+    left = itertools.cycle(values)
+    monkeypatch.setattr("convae.evaluation.metrics.kd.kernel_distance", lambda *_: next(left))
+    sets = normal(10 * blocks, 2, "features")
+    found = KD(block=10).measure(sets, sets, 0)
+    assert found.value == pytest.approx(values.mean())
+    expected = stats.t.interval(0.95, blocks - 1, values.mean(), stats.sem(values))
+    assert found.interval == pytest.approx(expected)
+    assert KD(block=20 * blocks).measure(sets, sets, 0).interval is None
 
 
 def test_the_reach_of_a_set_is_the_union_of_its_balls(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,9 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from convae.core.random import torch_generator
+from convae.evaluation.student import student_quantile
 
 GROUPS = 20
-STUDENT = 2.093024
-"""The 97.5% quantile of Student's t with `GROUPS` − 1 degrees of freedom."""
 LEAST = 5 * GROUPS
 """Smallest number of images for an interval."""
 
@@ -39,5 +38,6 @@ def jackknife_interval(
     group[order] = torch.arange(count) % GROUPS
     found = [statistic((group != number).nonzero()[:, 0]) for number in range(GROUPS)]
     values = torch.tensor(found, dtype=torch.float64)
-    margin = STUDENT * float(((GROUPS - 1) / GROUPS * (values - values.mean()).square().sum()).sqrt())
+    error = float(((GROUPS - 1) / GROUPS * (values - values.mean()).square().sum()).sqrt())
+    margin = student_quantile(GROUPS - 1) * error
     return value - margin, value + margin
