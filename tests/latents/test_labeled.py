@@ -103,6 +103,15 @@ def test_other_models_draw_from_the_latents_of_labeled_images(model: VAE, digits
     torch.testing.assert_close(found.confidence, both.gather(1, found.labels[:, None])[:, 0])
 
 
+def test_samples_of_any_class_from_labeled_images_are_of_all_classes_in_turn(model: VAE, digits: Split) -> None:
+    known = fit_class_gaussians(encode(model, digits))
+    found = draw_labeled(model, 25, confidence=0.0, known=known)
+    assert found.labels.tolist() == [*range(10), *range(10), *range(5)]
+    torch.testing.assert_close(found.images[[3, 13, 23]], decode(model, known.draw(3, 3)))
+    few = draw_labeled(model, 2, confidence=0.0, known=known)
+    torch.testing.assert_close(few.images, found.images[:2])
+
+
 def encode_again(model: VAE, images: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
         return model.encode(images).mean

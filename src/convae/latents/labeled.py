@@ -83,7 +83,8 @@ def draw_labeled(
     Args:
         model: the model; its mode is restored.
         count: number of samples of each class; in total without `labels`.
-        labels: class numbers, in the order of the result; by default any class.
+        labels: class numbers, in the order of the result; by default any class: all in turn where latents are drawn by
+            class, otherwise those of latents of the prior.
         confidence: probability of the label below which a sample is rejected; 0 accepts all samples, with the most
             probable label of their latent.
         known: Gaussians of the classes, which replace the prior and, for a model without a classifier, the classifier.
@@ -248,8 +249,9 @@ class _RejectionSampler:
         first = block * BLOCK
         if self.known is not None:
             each = BLOCK // len(self.known.labels) or 1
-            z = torch.cat([self.known.draw(label, each, seed=self.seed, first=block * each) for label in missing])
-            return nearest_latents(self.model, z), torch.tensor(missing).repeat_interleave(each)
+            drawn = [self.known.draw(label, each, seed=self.seed, first=block * each) for label in missing]
+            z = torch.stack(drawn, 1).flatten(0, 1)  # of all classes in turn
+            return nearest_latents(self.model, z), torch.tensor(missing).repeat(each)
         z = draw_latents(
             self.model, BLOCK, seed=self.seed, temperature=self.temperature, truncation=self.truncation, first=first
         ).cpu()
