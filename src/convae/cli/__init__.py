@@ -71,7 +71,6 @@ def _app(arguments: Sequence[str] = ()) -> typer.Typer:
     app = typer.Typer(
         name="convae",
         cls=_Group,
-        help="Describe, train, measure and use convolutional variational autoencoders.",
         no_args_is_help=True,
         add_completion=True,
         pretty_exceptions_enable=False,
