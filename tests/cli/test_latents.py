@@ -29,6 +29,19 @@ DRAWN = {
 MORE = {"interpolate": ["0", "5"], "translate": ["0", "1", "--label", "3"], "neighbors": ["0", "4"]}
 
 
+def save_linear(shape: tuple[int, ...], path: Path) -> None:
+    """Saves a linear model of images of a shape."""
+    model = convae.build(
+        {
+            "input": list(shape),
+            "encoder": ["flatten"],
+            "bottleneck": {"gaussian": {"latent": 2}},
+            "decoder": [{"linear": {"features": int(np.prod(shape))}}, {"unflatten": {"to": list(shape)}}],
+        }
+    )
+    convae.save(model, path)
+
+
 @pytest.mark.parametrize("command", DRAWN)
 def test_a_command_writes_what_it_says_the_same_again_and_never_over_it(
     command: str, artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -77,15 +90,7 @@ def test_models_of_other_shapes_are_used_alike(
         photos = tmp_path / "arrays.npy"
         np.save(photos, np.random.default_rng(0).random((6, *shape[1:], shape[0]), np.float32))
     data = photos if shape[0] == 3 else f"{{arrays: {{path: {photos}, channels: last}}}}"
-    model = convae.build(
-        {
-            "input": list(shape),
-            "encoder": ["flatten"],
-            "bottleneck": {"gaussian": {"latent": 2}},
-            "decoder": [{"linear": {"features": int(np.prod(shape))}}, {"unflatten": {"to": list(shape)}}],
-        }
-    )
-    convae.save(model, tmp_path / "model")
+    save_linear(shape, tmp_path / "model")
     given = ["--data", data, "--split", "all"] if command != "sample" else []
     given += ["--out", tmp_path / "out"] if command != "evaluate" else []
     other = f"{{arrays: {{path: {tmp_path / 'other.npy'}, channels: last}}}}"
@@ -347,15 +352,7 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
 
 @pytest.mark.parametrize("shape", [(2, 16), (5, 4, 6), (1, 4, 4, 4)])
 def test_what_no_png_holds_is_sampled_as_arrays_and_drawn(shape: tuple[int, ...], tmp_path: Path) -> None:
-    model = convae.build(
-        {
-            "input": list(shape),
-            "encoder": ["flatten"],
-            "bottleneck": {"gaussian": {"latent": 2}},
-            "decoder": [{"linear": {"features": int(np.prod(shape))}}, {"unflatten": {"to": list(shape)}}],
-        }
-    )
-    convae.save(model, tmp_path / "model")
+    save_linear(shape, tmp_path / "model")
     run("sample", tmp_path / "model", "--count", 3, "--out", tmp_path / "out")
     assert set(read_files(tmp_path / "out")) == {"samples.png", "samples/0.npy", "samples/1.npy", "samples/2.npy"}
     assert np.load(tmp_path / "out" / "samples" / "1.npy").shape == shape
