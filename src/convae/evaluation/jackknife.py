@@ -9,7 +9,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from convae.core.random import torch_generator
-from convae.evaluation.student import student_quantile
+from convae.evaluation.student_t import student_quantile
 
 GROUPS = 20
 LEAST = 5 * GROUPS

@@ -11,7 +11,7 @@ from convae.core.arguments import Positive
 from convae.core.random import torch_generator
 from convae.evaluation.distances import kernel_distance
 from convae.evaluation.metrics.base import Estimate, SampleMetric
-from convae.evaluation.student import student_interval
+from convae.evaluation.student_t import student_interval
 
 
 class KD(SampleMetric):
