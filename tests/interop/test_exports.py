@@ -51,6 +51,7 @@ def test_openvino_writes_two_files_for_each_graph(tmp_path: Path, monkeypatch: p
     (each,) = export_model(built(), tmp_path, "openvino", graphs=["encode"])
     assert each.inputs["image"] == ("batch", 1, "height", "width")
     assert {path.name for path in tmp_path.glob("encode.*")} == {"encode.xml", "encode.bin"}
+    assert each.size == sum(path.stat().st_size for path in tmp_path.glob("encode.*"))
     with pytest.raises(OutputError, match=r"encode\.xml"):
         list(export_model(built(), tmp_path, "openvino", graphs=["encode"]))
     monkeypatch.setitem(sys.modules, "openvino", None)
@@ -78,6 +79,30 @@ def test_values_inside_of_a_graph_may_be_called_like_its_outputs(tmp_path: Path)
     model = built(encoder=[{"conv": {"channels": 4, "stride": 2}}, "squeeze-excitation"])
     (each,) = export_model(model, str(tmp_path), graphs=["encode"])
     assert each.difference <= TOLERANCE
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"covariance": "full"},
+        {"covariance": "full", "latent": 1},
+        {"flow": {"iaf": {"steps": 1, "hidden": 4}}},
+    ],
+    ids=str,
+)
+def test_posteriors_that_are_no_diagonal_gaussians(options: dict[str, object], tmp_path: Path) -> None:
+    model = convae.build({**VECTOR, "bottleneck": {"gaussian": {"latent": 3, **options}}}, seed=1).eval()
+    images = torch.rand(5, 1, 8, 8, generator=torch_generator(0, "images"))
+    with torch.no_grad():
+        posterior = model.encode(images)
+    for exporter in ("onnx", "torch-export"):
+        (each,) = export_model(model, tmp_path / exporter, exporter, graphs=["encode"])
+        encode = EXPORTERS.get(exporter)().open(each.path)
+        for _ in range(2):  # draws of the variance are the same in each call
+            found = encode({"image": images})
+            assert torch.allclose(found["mean"], posterior.mean, atol=1e-5)
+            assert torch.allclose(found["logvar"], posterior.logvar, atol=1e-4)
 
 
 def test_samples_are_a_function_of_the_noise(tmp_path: Path) -> None:

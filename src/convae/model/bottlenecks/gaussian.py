@@ -118,7 +118,9 @@ class Gaussian(HeadBottleneck):
         logvar = with_gradient_of(logvar.clamp(MIN_LOGVAR, self.max_logvar), logvar)
         if self.covariance == "diagonal":
             return GaussianPosterior(mean, logvar)
-        rows, columns = torch.tril_indices(size, size, -1, device=values.device)
-        unit = torch.eye(size, dtype=values.dtype, device=values.device).repeat(len(values), 1, 1)
-        unit = unit.index_put((torch.arange(len(values), device=values.device)[:, None], rows, columns), below)
+        count, device = values.shape[0], values.device
+        unit = torch.eye(size, dtype=values.dtype, device=device).repeat(count, 1, 1)
+        if size > 1:  # ONNX has no assignment of nothing
+            rows, columns = torch.tril_indices(size, size, -1, device=device)
+            unit = unit.index_put((torch.arange(count, device=device)[:, None], rows, columns), below)
         return FullGaussianPosterior(mean, torch.exp(0.5 * logvar)[..., None] * unit)

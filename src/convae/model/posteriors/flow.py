@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -10,13 +11,15 @@ from torch import Tensor
 
 from convae.core.noise import Generators, normal_like
 from convae.core.posterior import LOG_TWO_PI, GaussianPosterior, Posterior
-from convae.core.random import torch_generator
+from convae.core.random import numpy_generator
 from convae.core.types import Latents, PerImage
 from convae.model.flows.base import Flow
 from convae.model.posteriors.full_gaussian import FullGaussianPosterior
 
 VARIANCE_DRAWS = 32
 """Latents from which the variance is estimated."""
+VALUES_AT_ONCE = 1 << 16
+"""Features of an image for which several of these latents are computed at once: all of them where it has few."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,11 @@ class FlowPosterior(Posterior):
     @cached_property
     def logvar(self) -> Latents:  # type: ignore[override]  # of draws
         """(batch, *latent), natural logarithm of the variance, estimated with 32 draws that are always the same."""
-        noise = torch.randn(
-            VARIANCE_DRAWS, *self.base.mean.shape[1:], generator=torch_generator(0, "variance"), dtype=torch.float32
-        ).to(self.base.mean)
-        draws = [self.flow(self.base.from_noise(own.expand_as(self.base.mean)), self.features)[0] for own in noise]
-        return torch.stack(draws).var(0).log()
+        # Made by numpy, so that it is a constant of an exported graph.
+        values = numpy_generator(0, "variance").standard_normal((VARIANCE_DRAWS, *self.base.mean.shape[1:]))
+        noise = torch.tensor(values.tolist(), dtype=self.base.mean.dtype, device=self.base.mean.device)
+        at_once = max(1, VALUES_AT_ONCE // math.prod(self.features.shape[1:]))
+        return torch.cat([self._draws(part) for part in noise.split(at_once)]).var(0).log()
 
     def sample(self, generator: Generators | None = None) -> Latents:
         """One latent for each image, (batch, *latent), differentiable."""
@@ -81,6 +84,13 @@ class FlowPosterior(Posterior):
     def log_prior(self, z: Latents) -> PerImage:
         """Log density of N(0, I), nats."""
         return -0.5 * (z.square() + LOG_TWO_PI).flatten(1).sum(1)
+
+    def _draws(self, noise: Tensor) -> Tensor:
+        """Latents, (draw, batch, *latent), of noise that all images share, (draw, *latent)."""
+        u = torch.stack([self.base.from_noise(own.expand_as(self.base.mean)) for own in noise])
+        features = self.features.repeat(noise.shape[0], *(1,) * (self.features.ndim - 1))
+        z: Tensor = self.flow(u.flatten(0, 1), features)[0]
+        return z.unflatten(0, (noise.shape[0], -1))
 
     def _push(self, u: Latents) -> Latents:
         """The latents of u, remembered with their density."""
