@@ -78,6 +78,22 @@ def test_every_command_takes_a_conditional_model(
     assert list((tmp_path / "out").glob("*.png"))
 
 
+@pytest.mark.parametrize("label", ["1", None])
+def test_the_class_of_images_without_labels_is_given(
+    label: str | None, conditional: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = Path(shutil.copytree(conditional, tmp_path / "model"))
+    for number in range(8):
+        (tmp_path / "flat").mkdir(exist_ok=True)
+        shutil.copy(photos / "dogs" / "0.png", tmp_path / "flat" / f"{number}.png")
+    options = ["--data", tmp_path / "flat", *([] if label is None else ["--label", label])]
+    code = 2 if label is None else 0
+    run("latents", "stats", model, *options, code=code)
+    exported = ["--precision", "float16", "--graph", "encode", "--count", "8", "--out", tmp_path / "out"]
+    run("export", model, *options, *exported, code=code)
+    assert capsys.readouterr().err.count("(--label)") == (2 if label is None else 0)
+
+
 def test_images_are_encoded_as_what_they_are_and_drawn_as_what_is_asked_for(
     conditional: Path, photos: Path, tmp_path: Path
 ) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from convae.cli._options import DataDir, Force, Model
+from convae.cli._options import DataDir, Force, MissingLabel, Model
 from convae.core.names import count_text
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def export(
         ),
     ] = None,
     data_dir: DataDir = None,
+    label: MissingLabel = None,
     count: Annotated[
         int, typer.Option("--count", min=8, help="Images that int8 is calibrated and the loss is measured on.")
     ] = 128,
@@ -72,6 +73,7 @@ def export(
             model,
             data=None if data is None else data_source(data, "--data"),
             data_dir=data_dir,
+            missing_label=label,
             device="cpu",
             progress=bar,
         )
@@ -89,8 +91,7 @@ def _report(each: ExportedFile, precision: ExportPrecisionName) -> None:
 
     shapes = ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in each.inputs.items()) or each.name
     results.print(
-        f"{each.path.name}: {shapes}; {each.path.stat().st_size / 1e3:,.0f} kB; differs from torch by at most "
-        f"{each.difference:.1e}",
+        f"{each.path.name}: {shapes}; {each.size / 1e3:,.0f} kB; differs from torch by at most {each.difference:.1e}",
         soft_wrap=True,
     )
     for note in each.notes:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from convae.cli._options import AllDataOptions, BatchSize, Model, open_session, with_option_groups
+from convae.cli._options import AllDataOptions, BatchSize, MissingLabel, Model, open_session, with_option_groups
 
 PANEL = "Use"
 """The heading under which the help lists the command."""
@@ -19,6 +19,7 @@ def latents(
     ],
     model: Model,
     data: AllDataOptions,
+    label: MissingLabel = None,
     by: Annotated[
         Literal["channel", "all"],
         typer.Option("--by", help="A mean and deviation for each channel, or one factor for all channels."),
@@ -38,7 +39,7 @@ def latents(
     from convae.model.artifact import find, save
 
     with work_bar() as bar:
-        session = open_session(model, data, bar, default_split="all")
+        session = open_session(model, data, bar, default_split="all", missing_label=label)
         scale = measure_latent_scale(
             session.model, session.images, by_channel=by == "channel", batch_size=batch_size, progress=bar
         )

@@ -39,6 +39,7 @@ class ExportedFile:
         difference: largest difference between its outputs and those of torch; see `max_difference`.
         notes: messages for the user, such as about parts of the model that were not exported.
         quality: what a graph of reduced precision loses; None in float32.
+        companions: further files that belong to it.
     """
 
     name: str
@@ -47,6 +48,12 @@ class ExportedFile:
     difference: float
     notes: tuple[str, ...] = ()
     quality: Quality | None = None
+    companions: tuple[Path, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file and its companions."""
+        return sum(path.stat().st_size for path in (self.path, *self.companions))
 
 
 class Exporter(ABC):
@@ -172,7 +179,8 @@ class GraphExporter(Exporter):
                     for suffix in reversed(suffixes):
                         write_bytes(path.with_suffix(suffix), draft.with_suffix(suffix).read_bytes())
             difference = max_difference(model, each.name, self.open(path))
-            yield ExportedFile(each.name, path, each.inputs, difference, quality=quality)
+            companions = tuple(path.with_suffix(suffix) for suffix in self.companions)
+            yield ExportedFile(each.name, path, each.inputs, difference, quality=quality, companions=companions)
 
 
 @torch.no_grad()
