@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from narrow import narrow
@@ -10,6 +12,13 @@ from convae.core.random import torch_generator
 from convae.model.vae import VAE
 
 SIGMA = 0.3
+LINEAR: dict[str, Any] = {
+    "input": [1, 8, 8],
+    "encoder": ["flatten"],
+    "bottleneck": {"gaussian": {"latent": 3}},
+    "decoder": [{"linear": {"features": 64}}, {"unflatten": {"to": [1, 8, 8]}}],
+    "likelihood": {"gaussian": {"sigma": SIGMA, "link": "identity"}},
+}
 
 
 class Linear:
@@ -20,15 +29,7 @@ class Linear:
     """
 
     def __init__(self, too_wide: float = 2.0) -> None:
-        self.model = convae.build(
-            {
-                "input": [1, 8, 8],
-                "encoder": ["flatten"],
-                "bottleneck": {"gaussian": {"latent": 3}},
-                "decoder": [{"linear": {"features": 64}}, {"unflatten": {"to": [1, 8, 8]}}],
-                "likelihood": {"gaussian": {"sigma": SIGMA, "link": "identity"}},
-            }
-        ).eval()
+        self.model = convae.build(LINEAR).eval()
         generator = torch_generator(0, "linear")
         basis = torch.linalg.qr(torch.randn(64, 3, generator=generator))[0]
         self.weight = basis * torch.tensor([1.5, 1.0, 0.5])

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from evaluation.conftest import Linear
+from evaluation.conftest import LINEAR, Linear
 from torch.distributions import Normal
 
 import convae
@@ -93,6 +93,23 @@ def test_labels_are_needed(model: VAE, digits: Split) -> None:
     assert not LinearProbe().applies(model, digits)
     digits.labels = None
     assert not NearestNeighbors().applies(model, digits)
+
+
+@pytest.mark.parametrize("metric", [LinearProbe(), NearestNeighbors()])
+def test_classes_that_the_encoder_sees_are_not_told_from_its_latents(
+    metric: LinearProbe | NearestNeighbors, digits: Split
+) -> None:
+    conditional = convae.build({**LINEAR, "condition": {"classes": 10}})
+    assert not metric.applies(conditional, digits)
+
+
+@pytest.mark.parametrize("name", ["linear-probe", "nearest-neighbors"])
+def test_latents_that_are_not_finite_are_not_classified(name: str, digits: Split) -> None:
+    diverged = convae.build({**LINEAR, "encoder": ["flatten", {"linear": {"features": 8}}]})
+    with torch.no_grad():
+        for parameter in diverged.encoder.parameters():
+            parameter.fill_(torch.nan)
+    assert evaluate(diverged, digits, metrics=[name]).left_out[name] == "latents are not finite"
 
 
 def test_figures_at_their_bound_are_no_measurements(digits: Split) -> None:
