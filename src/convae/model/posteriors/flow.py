@@ -87,10 +87,10 @@ class FlowPosterior(Posterior):
 
     def _draws(self, noise: Tensor) -> Tensor:
         """Latents, (draw, batch, *latent), of noise that all images share, (draw, *latent)."""
-        u = torch.stack([self.base.from_noise(own.expand_as(self.base.mean)) for own in noise])
+        u = torch.stack([self.base.from_noise(own[None]) for own in noise])
         features = self.features.repeat(noise.shape[0], *(1,) * (self.features.ndim - 1))
-        z: Tensor = self.flow(u.flatten(0, 1), features)[0]
-        return z.unflatten(0, (noise.shape[0], -1))
+        z = self.flow(u.flatten(0, 1), features)[0]
+        return torch.unflatten(z, 0, (noise.shape[0], -1))
 
     def _push(self, u: Latents) -> Latents:
         """The latents of u, remembered with their density."""
