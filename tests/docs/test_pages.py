@@ -47,7 +47,8 @@ def test_python_runs(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_commands_and_their_options_exist() -> None:
-    pages = "\n".join(page.read_text() for page in PAGES)
+    recipes = (ROOT / "src" / "convae" / "recipes").glob("*.yaml")
+    pages = "\n".join(page.read_text() for page in (*PAGES, ROOT / "README.md", *recipes))
     shown = re.findall(r"convae ([a-z-]+)((?: [^`\n]*)?)", pages)
     named = [(command, rest) for command, rest in shown if command in COMMANDS]
     assert {"train", "show", "evaluate", "encode", "interpolate"} <= {command for command, _ in named}
