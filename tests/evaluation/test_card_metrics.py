@@ -17,7 +17,7 @@ from torch import Tensor
 import convae
 from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
-from convae.data import DataConfig, Split, open_split
+from convae.data import DataConfig, Split, in_order, open_split
 from convae.evaluation import Report, evaluate
 from convae.evaluation.distances import frechet_distance
 from convae.evaluation.jackknife import jackknife_interval
@@ -81,6 +81,34 @@ def test_the_spectrum_of_a_wave_is_at_its_frequency() -> None:
     power = radial_power(wave.expand(1, 1, 16, 16))[0, 0]
     assert int(power.argmax()) == 4
     assert float(power[4] / power.sum()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "bottleneck",
+    [
+        {"gaussian": {"latent": 3, "covariance": "full"}},
+        {"gaussian": {"latent": 3, "flow": "planar"}},
+        {"von-mises-fisher": {"latent": 3}},
+    ],
+    ids=["full", "flow", "sphere"],
+)
+def test_mean_and_deviation_of_channels_are_those_of_drawn_latents(bottleneck: object, digits: Split) -> None:
+    decoder = [{"linear": {"features": 64}}, {"unflatten": {"to": [1, 8, 8]}}]
+    model = convae.build({**MAP, "encoder": ["flatten"], "bottleneck": bottleneck, "decoder": decoder}).eval()
+    with torch.no_grad():
+        for name, parameter in model.bottleneck.named_parameters():
+            if "flow" in name:
+                parameter.add_(torch.randn(parameter.shape, generator=torch_generator(0, name)))
+    report = evaluate(model, digits, metrics=["latent-mean", "latent-std"])
+    (batch,) = in_order(digits, len(digits), "cpu")
+    posterior = model.encode(batch.images)
+    drawn = torch.cat([posterior.sample(torch_generator(number)) for number in range(500)]).detach()
+    within = 3 * drawn.std(0).max() / len(digits) ** 0.5
+    np.testing.assert_allclose(value(report, "latent-mean"), drawn.mean(0), atol=within)
+    np.testing.assert_allclose(value(report, "latent-std"), drawn.std(0), atol=within)
+    scale = measure_latent_scale(model, digits)
+    np.testing.assert_allclose(scale.mean, drawn.mean(0), atol=within)
+    np.testing.assert_allclose(scale.std, drawn.std(0), atol=within)
 
 
 def test_figures_of_channels_are_those_of_the_latents(map_model: VAE, digits: Split) -> None:

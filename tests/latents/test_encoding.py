@@ -299,6 +299,14 @@ def test_the_manifest_holds_the_scale_of_the_latents(digits: Split, tmp_path: Pa
     assert said["drawn_std"] == pytest.approx(float(drawn.std()), rel=0.02)
 
 
+def test_the_manifest_has_no_deviation_of_draws_around_another_mean(digits: Split, tmp_path: Path) -> None:
+    sphere = convae.build(
+        {"preset": "torch-vae", "input": [1, 8, 8], "bottleneck": {"von-mises-fisher": {"latent": 3}}}
+    )
+    encode_to(sphere, digits, tmp_path)
+    assert read_latents(tmp_path)[1]["statistics"]["drawn_std"] is None
+
+
 def test_a_part_of_the_files_has_no_scale_yet(model: VAE, digits: Split, tmp_path: Path) -> None:
     path = encode_to(model, digits, tmp_path, shard=FileShard(0, 2))
     assert "statistics" not in json.loads(path.read_text())

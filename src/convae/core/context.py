@@ -163,6 +163,7 @@ class LatentModule(ContextModule):
         is_diagonal: whether the posterior is a diagonal Gaussian, determined by mean and log-variance; False for codes.
         has_density: whether the posterior has a density; a deterministic one has none.
         is_spherical: whether latents are unit vectors, with densities with respect to the area of the sphere.
+        is_mean_expected: whether the posterior mean is the expectation of latents drawn from the posterior.
     """
 
     latent_shape: Shape
@@ -170,6 +171,7 @@ class LatentModule(ContextModule):
     is_diagonal: bool = True
     has_density: bool = True
     is_spherical: bool = False
+    is_mean_expected: bool = True
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from convae.core.output import Likelihood, Output
 from convae.core.posterior import Posterior
 from convae.core.progress import Progress
 from convae.core.random import torch_generator
-from convae.core.types import Images, PerImage
+from convae.core.types import Images, Latents, PerImage
 from convae.data import Split, in_order
 from convae.latents.refinement import refine
 from convae.model.autoencoder import Features
@@ -98,6 +98,17 @@ class EvalBatch:
     def posterior(self) -> Posterior:
         """The approximate posteriors q(z | x); in hierarchies, along the posterior means."""
         return self.along_means.posterior if self.model.is_hierarchical else self.model.posterior_of(self.features)
+
+    @cached_property
+    def drawn_moments(self) -> tuple[Latents, Latents]:
+        """Mean and variance of latents drawn from the posteriors, (batch, *latent) each, in float64 on the CPU.
+
+        Of posteriors whose mean is not the expectation, one latent for each image, and no variance.
+        """
+        if all(module.is_mean_expected for module in self.model.latent_modules):
+            return self.posterior.mean.cpu().double(), self.posterior.logvar.cpu().double().exp()
+        drawn = self.posterior.sample(self.generators("moments")).cpu().double()
+        return drawn, torch.zeros_like(drawn)
 
     @property
     def drawn_posterior(self) -> Posterior:

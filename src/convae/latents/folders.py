@@ -105,7 +105,7 @@ def encode_to(
             with contextlib.suppress(OSError):  # it holds files by now
                 folder.rmdir()
         raise
-    _add_statistics(folder, manifest)
+    _add_statistics(folder, manifest, all(module.is_mean_expected for module in model.latent_modules))
     return folder / MANIFEST
 
 
@@ -133,15 +133,18 @@ def _describe_tiles(model: VAE) -> dict[str, Any]:
     return {"tiles": {"size": list(encoder.tiles.size), "overlap": list(encoder.tiles.overlap)}}
 
 
-def _add_statistics(folder: Path, manifest: dict[str, Any]) -> None:
-    """Adds the statistics of the latents to the manifest if all files exist."""
+def _add_statistics(folder: Path, manifest: dict[str, Any], is_mean_expected: bool) -> None:
+    """Adds the statistics of the latents to the manifest if all files exist.
+
+    Latents drawn from posteriors whose mean is not the expectation have none: they cannot be told from the files.
+    """
     names, shape = manifest["files"], tuple(manifest["model"]["latent_shape"])
     if all((folder / name).exists() for name in names):
         # From the files, so that the manifest is the same after a resume, whichever process is the last.
         moments = Moments(shape)
         for name in names:
             moments.add(formats.read_encoding(folder / name, shape))
-        write_json(folder / MANIFEST, {**manifest, "statistics": moments.describe()})
+        write_json(folder / MANIFEST, {**manifest, "statistics": moments.describe(is_mean_expected)})
 
 
 def _prepare(folder: Path, manifest: dict[str, Any], shard: FileShard, force: bool) -> list[int]:

@@ -49,9 +49,9 @@ def measure_latent_scale(
     patch = known.patch if known is not None and by_channel else ()
     moments: Moments | None = None
     for _, batch in iterate_batches(model, split, batch_size=batch_size, progress=progress):
-        parts = [to_patches(each.cpu(), patch) for each in (batch.posterior.mean, batch.posterior.logvar)]
+        parts = [to_patches(each, patch) for each in batch.drawn_moments]
         moments = moments or Moments(tuple(parts[0].shape[1:]))
-        moments.add_posteriors(*parts)
+        moments.add_moments(*parts)
     assert moments is not None  # a split has images
     mean, std = moments.drawn_by_channel()
     if not by_channel:

@@ -28,17 +28,17 @@ class Moments:
 
     def add(self, part: Encoding) -> None:
         """Adds posteriors."""
-        self.add_posteriors(part.mean, part.logvar)
+        self.add_moments(part.mean, part.logvar.double().exp())
 
-    def add_posteriors(self, means: Tensor, logvars: Tensor) -> None:
-        """Adds posteriors with these means and log-variances, (image, *latent) each."""
-        values, variances = _by_channel(means), _by_channel(logvars).exp()
+    def add_moments(self, means: Tensor, variances: Tensor) -> None:
+        """Adds posteriors with these means and variances, (image, *latent) each."""
+        values, spread = _by_channel(means), _by_channel(variances)
         before, here = self._images * self._places, values.shape[1]
         mean = values.mean(1)
         step = mean - self._mean
         self._squares += (values - mean[:, None]).square().sum(1) + step.square() * before * here / (before + here)
         self._mean += step * here / (before + here)
-        self._variance += (variances.mean(1) - self._variance) * here / (before + here)
+        self._variance += (spread.mean(1) - self._variance) * here / (before + here)
         self._images += len(means)
 
     def drawn_by_channel(self) -> tuple[list[float], list[float]]:
@@ -46,10 +46,14 @@ class Moments:
         variances = self._squares / max(self._images * self._places - 1, 1) + self._variance
         return self._mean.tolist(), variances.sqrt().tolist()
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self, is_mean_expected: bool = True) -> dict[str, Any]:
         """Statistics for the manifest: of the posterior means, and the standard deviation of posterior samples.
 
         Latents times `scaling_factor` have a standard deviation of 1; None if all latents are equal.
+
+        Args:
+            is_mean_expected: whether the posterior means are the expectations of samples; otherwise nothing is said of
+                samples.
         """
         count = self._images * self._places
         channels = self._squares / max(count - 1, 1)
@@ -63,7 +67,7 @@ class Moments:
             "mean": mean,
             "std": deviation,
             "scaling_factor": 1 / deviation if deviation else None,
-            "drawn_std": math.sqrt(total + float(self._variance.mean())),
+            "drawn_std": math.sqrt(total + float(self._variance.mean())) if is_mean_expected else None,
             "channel_mean": self._mean.tolist(),
             "channel_std": channels.sqrt().tolist(),
         }

@@ -17,5 +17,5 @@ class LatentMean(ChannelMetric):
     better: ClassVar = None
 
     def rows(self, batch: EvalBatch) -> Tensor:
-        """(batch, channel): means of the posterior mean over positions."""
-        return mean_over_places(batch.posterior.mean)
+        """(batch, channel): means of a posterior sample over positions, in expectation."""
+        return mean_over_places(batch.drawn_moments[0])

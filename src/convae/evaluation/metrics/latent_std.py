@@ -23,7 +23,7 @@ class LatentStd(ChannelMetric):
 
     def rows(self, batch: EvalBatch) -> Tensor:
         """(batch, 2 · channel): means of a posterior sample and of its square over positions, in expectation."""
-        mean, variance = batch.posterior.mean.double(), batch.posterior.logvar.double().exp()
+        mean, variance = batch.drawn_moments
         return torch.cat([mean_over_places(mean), mean_over_places(mean.square() + variance)], 1)
 
     def value(self, means: Float64[Tensor, "*some column"]) -> Float64[Tensor, "*some channel"]:

@@ -82,6 +82,7 @@ class Gaussian(HeadBottleneck):
         self._make_head(shape, rows, head, f"latent: {latent}")
         self.flow = None if flow is None else build_flow(flow, self.latent_shape, shape)
         self.is_diagonal = covariance == "diagonal" and flow is None
+        self.is_mean_expected = flow is None
         if not is_on_meta():
             self.reset()
 

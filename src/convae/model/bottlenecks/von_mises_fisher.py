@@ -43,6 +43,7 @@ class VonMisesFisher(Bottleneck):
     default_prior: ClassVar[Named] = "uniform-sphere"
     is_diagonal = False
     is_spherical = True
+    is_mean_expected = False
 
     def __init__(
         self,
