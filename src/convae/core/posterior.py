@@ -193,6 +193,11 @@ class EstimatedPosterior(Posterior):
         return self.prior(z)
 
 
+def without_prior(posterior: Posterior) -> Posterior:
+    """The posterior itself, where its KL divergence from another prior is estimated."""
+    return posterior.own if isinstance(posterior, EstimatedPosterior) else posterior
+
+
 class PointPosterior(Posterior):
     """Posterior with all its mass on the mean.
 

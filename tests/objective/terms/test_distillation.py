@@ -44,14 +44,31 @@ def test_the_distance_is_that_to_the_reconstruction_of_the_teacher(distance: str
     torch.testing.assert_close(measured["psnr_to_image"], -10 * own.log10())
 
 
-def test_the_distance_of_gaussians_is_their_divergence() -> None:
-    student, teacher = convae.build(MODEL, seed=0), convae.build(MODEL, seed=1).eval()
+@pytest.mark.parametrize("prior", ["standard-normal", "mixture", "flow"])
+def test_the_distance_of_gaussians_is_their_divergence(prior: str) -> None:
+    student, teacher = (convae.build({**MODEL, "prior": prior}, seed=seed).eval() for seed in (0, 1))
     objective = build_objective({"latent-distillation": {}})
     objective.bind_teacher(teacher)
     found = objective(IMAGES, student(IMAGES)).terms["latent-distillation"]
     p, q = teacher.encode(IMAGES), student.encode(IMAGES)
     oracle = kl_divergence(Normal(p.mean, (p.logvar / 2).exp()), Normal(q.mean, (q.logvar / 2).exp())).sum(1)
     torch.testing.assert_close(found, oracle)
+
+
+@pytest.mark.parametrize(
+    "bottleneck",
+    [
+        {"gaussian": {"latent": 3, "covariance": "full"}},
+        {"gaussian": {"latent": 3, "flow": "planar"}},
+        {"von-mises-fisher": {"latent": 3}},
+    ],
+    ids=["full", "flow", "sphere"],
+)
+def test_posteriors_of_which_only_the_means_would_be_compared_are_refused(bottleneck: object) -> None:
+    teacher = convae.build({**MODEL, "bottleneck": bottleneck})
+    with pytest.raises(ConfigError, match=r"objective\.latent-distillation: .*spread"):
+        build_objective({"latent-distillation": {}}).bind_teacher(teacher)
+    build_objective({"distillation": {}}).bind_teacher(teacher)
 
 
 def test_without_a_teacher_the_term_says_what_to_do() -> None:

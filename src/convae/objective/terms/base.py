@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from convae.core.errors import ConfigError
 from convae.core.output import ModelCalls, Output
-from convae.core.posterior import EstimatedPosterior, GaussianPosterior, Posterior
+from convae.core.posterior import GaussianPosterior, Posterior, without_prior
 from convae.core.types import Images, PerImage, Shape
 from convae.objective.schedules.base import Moment
 
@@ -102,7 +102,7 @@ class LossInputs:
         Raises:
             ConfigError: it is another one.
         """
-        posterior = self.posterior.own if isinstance(self.posterior, EstimatedPosterior) else self.posterior
+        posterior = without_prior(self.posterior)
         if not isinstance(posterior, GaussianPosterior):
             raise ConfigError("needs a model with one latent, with a diagonal Gaussian posterior. Remove this term")
         return posterior
