@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from convae.core.errors import ShapeError
+from convae.core.errors import ConfigError, ShapeError
 from convae.data import Record
 from convae.evaluation import EncodedSplit, LatentMetric
 from convae.features import FeatureNetwork
@@ -247,6 +247,31 @@ class Normal(Prior):
     def log_prob(self, z: Tensor) -> Tensor:
         found: Tensor = -0.5 * (z / self.log_scale.exp()).square() - self.log_scale - 0.5 * math.log(2 * math.pi)
         return found.flatten(1).sum(1)
+
+
+class Histogram(Prior):
+    """A distribution over the codes at each place, learned."""
+
+    draws_codes = True
+
+    def __init__(self, bottleneck: Any) -> None:
+        super().__init__(bottleneck)
+        if not bottleneck.is_discrete:
+            raise ConfigError("it is over codes")
+        self.logits = nn.Parameter(torch.zeros(math.prod(self.code_shape), max(bottleneck.codebook_sizes)))
+
+    def reset(self, generator: torch.Generator | None = None) -> None:
+        nn.init.zeros_(self.logits)
+
+    def sample(self, count: int, noise: Any = None, labels: Any = None, temperature: float = 1.0) -> Tensor:
+        uniform = torch.special.ndtr(normal_like(self.like.new_empty(count, *self.logits.shape), noise))
+        codes: Tensor = (self.logits / temperature - (-uniform.log()).log()).argmax(2)
+        return codes.view(count, *self.code_shape)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        codes = self.bottleneck.nearest_codes(z).flatten(1)
+        places = torch.arange(codes.shape[1], device=codes.device)
+        return self.logits.log_softmax(1)[places, codes].sum(1)
 
 
 class Averaged(Normal):
@@ -575,6 +600,7 @@ class Counting(torch.optim.Optimizer):
         (check_layer, Pairs),
         (check_layer, OfClass),
         (check_prior, Normal),
+        (check_prior, Histogram),
         (check_term, Centers),
         (check_term, WithCritic),
         (check_term, Judged),

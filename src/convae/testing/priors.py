@@ -66,8 +66,8 @@ def check_prior(prior: str | type[Prior]) -> None:
         check_stored_form(model, where)
         check_saved(model, where)
         check_summary(model, where)
-        if "sample" in graph_names(model):
-            trace_graph(model, "sample")
+        for graph in {"sample", "decode-codes"} & set(graph_names(model)):
+            trace_graph(model, graph)
     shape = model.latent_shape[1:] if model.prior.draws_codes else model.latent_shape
     require(drawn[0].shape == (3, *shape), f"{where}: sample has the shape {tuple(drawn[0].shape)}")
     equal = torch.equal(*drawn) and torch.equal(*images)

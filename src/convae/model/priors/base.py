@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from convae.core.context import LatentModule
 from convae.core.errors import ConfigError
 from convae.core.noise import Generators
-from convae.core.posterior import EstimatedPosterior, Posterior
+from convae.core.posterior import CodePosterior, EstimatedPosterior, Posterior
 from convae.core.types import Latents, PerImage, Shape
 from convae.model.bottlenecks.base import Bottleneck
 
@@ -140,12 +141,15 @@ class Prior(nn.Module):
     def relate(self, posterior: Posterior, latent: Latents) -> Posterior:
         """The posterior with this as its prior: its `kl` is the divergence from it.
 
-        A prior to which the divergence has a closed form returns a posterior with that; by default it is estimated.
+        A prior to which the divergence has a closed form returns a posterior with that. By default it is that of the
+        codes, which are certain, and otherwise estimated.
 
         Args:
             posterior: q(z | x).
             latent: (batch, *latent), drawn from it, for the estimate.
         """
+        if isinstance(posterior, CodePosterior):
+            return replace(posterior, prior=lambda codes: self.log_prob(self.bottleneck.embed_codes(codes)))
         return EstimatedPosterior(posterior, latent, self.log_prob) if posterior.has_density else posterior
 
     def relate_all(self, posteriors: Mapping[str, Posterior]) -> dict[str, Posterior]:
