@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from convae.core.errors import ConfigError
@@ -122,5 +122,9 @@ def test_names_that_are_no_folders_of_their_own_are_refused(name: str) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=())))
+@example("0\xa0.")
+@example("- .a")
+@example("NUL." + "x" * MAX_NAME_BYTES)
+@example("CON" + " " * MAX_NAME_BYTES + "x")
 def test_every_text_has_a_safe_name(text: str) -> None:
     assert check_name(safe_name(text))

@@ -177,6 +177,11 @@ def check_name(name: str) -> str:
 
 def safe_name(text: str) -> str:
     """A valid name similar to `text`, for names derived from others, such as those of folders."""
-    found = re.sub(r"[/\\]", "_", _CONTROL.sub("_", text)).encode()[:MAX_NAME_BYTES].decode(errors="ignore")
-    found = found.strip().lstrip(".-").strip().rstrip(". ")
-    return f"_{found}" if not found or _DEVICES.fullmatch(found) else found
+    found = _without_ends(re.sub(r"[/\\]", "_", _CONTROL.sub("_", text)))
+    return _without_ends(f"_{found}") if not found or _DEVICES.fullmatch(found) else found
+
+
+def _without_ends(name: str) -> str:
+    """A name cut to the bytes of a name of a folder, without what such a name must not begin or end with."""
+    cut = re.sub(r"^[\s.-]+", "", name).encode()[:MAX_NAME_BYTES].decode(errors="ignore")
+    return re.sub(r"[\s.]+$", "", cut)
