@@ -139,17 +139,17 @@ def test_latents_that_are_not_finite_are_named_and_nothing_is_written(
     convae.save(model, tmp_path / "broken")
     for command in ("encode", "scatter", "clusters", "traverse", "anomalies"):
         run(command, tmp_path / "broken", "--out", tmp_path / command, code=2)
-        told = capsys.readouterr().err
-        assert "0001" in told or "0000" in told or "not finite" in told or "NaN" in told
-        assert "Traceback" not in told
+        stderr = capsys.readouterr().err
+        assert "0001" in stderr or "0000" in stderr or "not finite" in stderr or "NaN" in stderr
+        assert "Traceback" not in stderr
 
 
 def test_whole_numbers_are_no_latents(artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.save(tmp_path / "a.npy", np.ones((3, 2), int))
     run("decode", artifact, tmp_path / "a.npy", "--out", tmp_path / "no", code=2)
-    told = capsys.readouterr().err
-    assert "no codebook" in told
-    assert "floats" in told
+    stderr = capsys.readouterr().err
+    assert "no codebook" in stderr
+    assert "floats" in stderr
 
 
 def test_latents_whose_names_lead_out_of_the_folder_are_refused(

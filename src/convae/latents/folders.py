@@ -136,7 +136,7 @@ def _describe_tiles(model: VAE) -> dict[str, Any]:
 def _add_statistics(folder: Path, manifest: dict[str, Any], is_mean_expected: bool) -> None:
     """Adds the statistics of the latents to the manifest if all files exist.
 
-    Latents drawn from posteriors whose mean is not the expectation have none: they cannot be told from the files.
+    Posteriors whose mean is not the expectation have none for drawn latents: the files do not determine their spread.
     """
     names, shape = manifest["files"], tuple(manifest["model"]["latent_shape"])
     if all((folder / name).exists() for name in names):

@@ -209,14 +209,7 @@ def _with_weights(pixels: Image.Image | Pixels, weights: NDArray[Any] | None, im
     Raises:
         DataError: the weights have another size, or an image with weights would be resized.
     """
-    values = preprocess(
-        pixels,
-        image_format.size,
-        channels=image_format.channels,
-        resize_mode=image_format.resize_mode,
-        interpolation=image_format.interpolation,
-        kind=image_format.kind,
-    )
+    values = _preprocessed(pixels, image_format, image_format.channels)
     if weights is None:
         weights = np.ones(values.shape[:-1], bool)
     elif weights.shape != values.shape[:-1] or _sides(pixels) != values.shape[:-1]:
@@ -230,17 +223,22 @@ def _fitted(pixels: Image.Image | Pixels, image_format: ImageFormat) -> Pixels:
     Raises:
         DataError: they cannot be converted, or all values are missing.
     """
-    found = preprocess(
+    found = _preprocessed(pixels, image_format, image_format.stored_channels)
+    if image_format.missing is not None and not found[..., -1].any():
+        raise DataError("all values are missing")
+    return found
+
+
+def _preprocessed(pixels: Image.Image | Pixels, image_format: ImageFormat, channels: int) -> Pixels:
+    """Pixels in the sizes and type of the format, with so many channels."""
+    return preprocess(
         pixels,
         image_format.size,
-        channels=image_format.stored_channels,
+        channels=channels,
         resize_mode=image_format.resize_mode,
         interpolation=image_format.interpolation,
         kind=image_format.kind,
     )
-    if image_format.missing is not None and not found[..., -1].any():
-        raise DataError("all values are missing")
-    return found
 
 
 def _sides(pixels: Image.Image | Pixels) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Base class of metrics of how well classes can be told from latents."""
+"""Base class of metrics of how well classes are predicted from latents."""
 
 from __future__ import annotations
 
