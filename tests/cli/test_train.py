@@ -224,3 +224,14 @@ def test_an_unknown_option_is_told_the_right_one(
 def test_a_data_set_or_a_preset_in_the_place_of_a_recipe_is_told_its_option(word: str, meant: str) -> None:
     with pytest.raises(ConfigError, match=meant):
         train(arguments=[word])
+
+
+def test_a_folder_of_images_may_have_the_name_of_a_packaged_recipe(
+    caught: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert caught("photos", "data=photos/").name == "photos"
+    (tmp_path / "photos" / "recipe.yaml").write_text("data: digits")
+    run("train", "photos", code=2)
+    assert "photos: is a run" in capsys.readouterr().err

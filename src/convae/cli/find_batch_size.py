@@ -82,12 +82,12 @@ def find_batch_size(
 def _retyped(model: str) -> str:
     """The same model as arguments of `convae train`."""
     from convae.model.presets import PRESETS
-    from convae.training.recipe.reading import packaged_recipes
+    from convae.training.recipe.reading import is_packaged
 
     path = Path(model)
     if (path / "recipe.yaml").is_file():
         return str(path / "recipe.yaml")
-    if path.suffix in (".yaml", ".yml", ".json") or (model in packaged_recipes() and not path.exists()):
+    if path.suffix in (".yaml", ".yml", ".json") or is_packaged(model):
         return model
     return f"--data DATA --preset {model}" if model in PRESETS else f"--data DATA model={model}"
 
@@ -102,7 +102,7 @@ def _recipe(
     from convae.model.presets import PRESETS
     from convae.model.pretrained import model_path
     from convae.training.memory import MOST
-    from convae.training.recipe.reading import packaged_recipes, read_recipe
+    from convae.training.recipe.reading import is_packaged, read_recipe
     from convae.training.vae.build import build_task
 
     path = model_path(model)
@@ -117,10 +117,10 @@ def _recipe(
     is_run = (path / "recipe.yaml").is_file()
     if is_run:
         path = path / "recipe.yaml"  # a run: its images and options
+    if is_packaged(model):
+        return of_recipe(model)
     if path.is_dir():
         written: dict[str, Any] = {"model": load(path).spec.model_dump(mode="json")}
-    elif not path.exists() and model in packaged_recipes():
-        return of_recipe(model)
     elif path.suffix in (".yaml", ".yml", ".json") and path.exists():
         read = read_mapping(path)
         if "data" in read:

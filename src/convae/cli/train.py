@@ -149,9 +149,11 @@ def _check_words(words: Sequence[str]) -> None:
     Raises:
         ConfigError: there is such a word.
     """
+    from convae.training.recipe.reading import is_packaged
+
     for word in words:
         path = Path(word).expanduser()
-        if "=" not in word and path.is_dir():
+        if "=" not in word and path.is_dir() and not is_packaged(word):
             if (path / "recipe.yaml").is_file():
                 raise ConfigError(
                     f"{path}: is a run: --resume {path} continues it, --start {path} trains on from its model, and "

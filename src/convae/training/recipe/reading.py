@@ -47,6 +47,16 @@ def packaged_recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(PACKAGED.glob("*.yaml"))}
 
 
+def is_packaged(name: str) -> bool:
+    """Whether a packaged recipe has a name that no file, run or artifact has.
+
+    A folder of images may have it, as in `convae train photos --data photos`.
+    """
+    path = Path(name)
+    is_taken = path.is_file() or any((path / each).is_file() for each in ("recipe.yaml", "config.json"))
+    return name in packaged_recipes() and not is_taken
+
+
 def recipe_summary(path: Path) -> str:
     """The summary of a recipe: the first line of the file, a comment."""
     with path.open(encoding="utf-8") as file:
@@ -69,11 +79,11 @@ def read_recipe(source: Recipe | Mapping[str, Any] | str | Path, overrides: Sequ
         return _parse(source, overrides, "recipe")
     path = local_path(source)
     folder = path.parent
-    if not path.exists():
-        if str(path) not in packaged_recipes():
-            raise ConfigError(f"{path}: no such recipe{_suggest(path)}")
+    if is_packaged(str(path)):
         # Paths in a packaged recipe are relative to the working directory.
         path, folder = packaged_recipes()[str(path)], Path()
+    elif not path.exists():
+        raise ConfigError(f"{path}: no such recipe{_suggest(path)}")
     read = {"encode": None} if path.suffix == ".py" else read_mapping(path)
     if "model" not in read and {"preset", "encoder", "encode"} & set(read):
         raise ConfigError(f"{path}: a model description, not a recipe. Run convae train --data DATA model={path}")
